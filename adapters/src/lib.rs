@@ -1,0 +1,1 @@
+//! The functions of a 5G core as their consumers see them.

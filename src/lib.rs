@@ -1,0 +1,3 @@
+//! pei-bridge: the CAMARA Device Identifier API, answered from a 5G core.
+
+pub use device;
