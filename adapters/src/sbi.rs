@@ -1,0 +1,23 @@
+//! The way to the core: service-based interfaces over HTTP/2 (TS 29.500).
+//!
+//! A [`Client`] stands for one network function, however many endpoints it has. It keeps
+//! connections open to all of them and turns one request into one answer or one [`Error`], with the
+//! retries that are allowed and none else, before the deadline.
+//!
+//! What an operation asks and how its answer reads does not belong here.
+//!
+//! From the outside in: `operation` (one typed call: timing, outcome), `client` (which instance,
+//! which retry), `endpoint` (the connections of one apiRoot), `connection` (the life of one),
+//! `connector` (the bytes beneath it); beside them `request`, `response` and `retry_budget`.
+
+mod api_root;
+mod client;
+mod error;
+mod metrics;
+mod settings;
+
+pub use api_root::{ApiRoot, InvalidApiRoot};
+pub use client::Client;
+pub use error::Error;
+pub use metrics::{Metrics, NfType};
+pub use settings::Settings;

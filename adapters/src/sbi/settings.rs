@@ -1,0 +1,76 @@
+//! How hard the core is asked, with the reason for every default.
+
+use std::time::Duration;
+
+use uuid::Uuid;
+
+/// Enough to spread one function's streams over its worker threads and to survive the loss of one
+/// connection; few enough that the frames of several requests still share a system call.
+const CONNECTIONS_PER_ENDPOINT: usize = 2;
+/// A core is near: half a second is far beyond any healthy handshake and leaves time for another
+/// instance within the deadline of one request.
+const CONNECT_TIMEOUT: Duration = Duration::from_millis(500);
+/// Short enough that a peer that vanished without FIN is noticed within a few requests' time.
+const KEEP_ALIVE_INTERVAL: Duration = Duration::from_secs(5);
+/// A PONG needs no work of the application, so a healthy peer answers in milliseconds.
+const KEEP_ALIVE_TIMEOUT: Duration = Duration::from_secs(2);
+/// The shortest time between two attempts of one connection that fail: what a request waits at most
+/// to learn that the core is (still) gone.
+const RECONNECT_MIN: Duration = Duration::from_millis(20);
+/// A returning core is found soon even when nobody asks, and a dead one sees two attempts a second.
+const RECONNECT_MAX: Duration = Duration::from_millis(500);
+/// The first one, another instance, and one more: further ones seldom help and cost the core most
+/// when it has least.
+const MAX_ATTEMPTS: u32 = 3;
+/// One retry for every five requests is beyond any normal loss and cannot double the load.
+const RETRY_RATIO: f64 = 0.2;
+/// So that a quiet bridge can retry at all.
+const RETRY_FLOOR_PER_SECOND: u32 = 10;
+/// A registration is a few kilobytes even with every optional member.
+const MAX_RESPONSE_BYTES: usize = 256 * 1024;
+
+/// The settings of a [`Client`](super::Client). `Default` is fit for production.
+#[derive(Debug, Clone)]
+pub struct Settings {
+    /// HTTP/2 connections kept open to each endpoint, at least 1.
+    pub connections_per_endpoint: usize,
+    /// The longest time for TCP, HTTP/2 preface and the peer's SETTINGS together.
+    pub connect_timeout: Duration,
+    /// The time between two PINGs of a connection.
+    pub keep_alive_interval: Duration,
+    /// A connection whose PONG takes longer is lost.
+    pub keep_alive_timeout: Duration,
+    /// The shortest wait between failing connection attempts.
+    pub reconnect_min: Duration,
+    /// The longest wait between failing connection attempts, reached by doubling, with jitter.
+    pub reconnect_max: Duration,
+    /// How often one request may be sent in all, at least 1.
+    pub max_attempts: u32,
+    /// Retries earned by each request, 0 to 1.
+    pub retry_ratio: f64,
+    /// Retries a second that are allowed however few requests there are.
+    pub retry_floor_per_second: u32,
+    /// Our NF instance identifier, told to the core in `user-agent` (TS 29.500 5.2.2.2).
+    pub nf_instance_id: Uuid,
+    /// A larger response body is a bad answer, in bytes.
+    pub max_response_bytes: usize,
+}
+
+impl Default for Settings {
+    /// The defaults named above and a random NF instance identifier.
+    fn default() -> Self {
+        Self {
+            connections_per_endpoint: CONNECTIONS_PER_ENDPOINT,
+            connect_timeout: CONNECT_TIMEOUT,
+            keep_alive_interval: KEEP_ALIVE_INTERVAL,
+            keep_alive_timeout: KEEP_ALIVE_TIMEOUT,
+            reconnect_min: RECONNECT_MIN,
+            reconnect_max: RECONNECT_MAX,
+            max_attempts: MAX_ATTEMPTS,
+            retry_ratio: RETRY_RATIO,
+            retry_floor_per_second: RETRY_FLOOR_PER_SECOND,
+            nf_instance_id: Uuid::new_v4(),
+            max_response_bytes: MAX_RESPONSE_BYTES,
+        }
+    }
+}
