@@ -1,16 +1,24 @@
 //! The BSF: whose session an address is (TS 29.521, `Nbsf_Management`).
 
+use std::borrow::Cow;
 use std::net::{Ipv4Addr, Ipv6Addr};
+use std::sync::{Arc, Once, OnceLock};
 
 use device::{Gpsi, Supi};
+use http::StatusCode;
+use prometheus::IntCounter;
+use serde::Deserialize;
 use tokio::time::Instant;
 
-use crate::sbi::{Client, Error};
+use crate::identifiers::{gpsi, supi};
+use crate::sbi::{Answer, Client, Error, Operation, Path, from_json};
 
 /// The BSF as a consumer of `Nbsf_Management` sees it. Cheap to clone.
 #[derive(Debug, Clone)]
 pub struct Bsf {
     client: Client,
+    get_pcf_bindings: Operation,
+    state: Arc<State>,
 }
 
 /// Whose session was found: a binding names its subscription in at least one way.
@@ -50,7 +58,20 @@ impl PcfBinding {
 impl Bsf {
     /// The BSF behind `client`.
     pub fn new(client: Client) -> Self {
-        Self { client }
+        let nameless = |status| Nameless {
+            count: client.metrics().nameless_bindings(status),
+            logged: Once::new(),
+        };
+        let state = State {
+            dialect: OnceLock::new(),
+            nameless_200: nameless("200"),
+            nameless_204: nameless("204"),
+        };
+        Self {
+            get_pcf_bindings: Operation::new(&client, "GetPCFBindings"),
+            state: Arc::new(state),
+            client,
+        }
     }
 
     /// The client beneath, for its readiness.
@@ -66,17 +87,183 @@ impl Bsf {
         ip_domain: Option<&str>,
         deadline: Instant,
     ) -> Result<Option<PcfBinding>, Error> {
-        let _ = (address, ip_domain, deadline);
-        Err(Error::Unreachable)
+        let mut path = Path::new(PCF_BINDINGS)
+            .literal("ipv4Addr=")
+            .literal(address);
+        if let Some(ip_domain) = ip_domain {
+            path = path.literal("&ipDomain=").value(ip_domain);
+        }
+        Ok(self.ask(path, On400::Fail, deadline).await?.binding())
     }
 
     /// The binding of the session with this IPv6 address (`GetPCFBindings`).
+    ///
+    /// Learns in which dialect this BSF is to be asked: until one has found something, a BSF that
+    /// finds nothing in the one, or refuses it, is asked in the other.
     pub async fn pcf_binding_ipv6(
         &self,
         address: Ipv6Addr,
         deadline: Instant,
     ) -> Result<Option<PcfBinding>, Error> {
-        let _ = (address, deadline);
-        Err(Error::Unreachable)
+        if let Some(known) = self.state.dialect.get() {
+            let found = self.ask(known.path(address), On400::Fail, deadline).await?;
+            return Ok(found.binding());
+        }
+        let mut on_400 = On400::Tolerate;
+        for dialect in [Dialect::Address, Dialect::Prefix] {
+            match self.ask(dialect.path(address), on_400, deadline).await? {
+                Found::Nothing => {}
+                // Refused in both, it is not the dialect that is wrong.
+                Found::Refused => on_400 = On400::Fail,
+                found @ (Found::Binding(_) | Found::NoSubscriber) => {
+                    // Another request may have learned it at the same time.
+                    let _ = self.state.dialect.set(dialect);
+                    return Ok(found.binding());
+                }
+            }
+        }
+        Ok(None)
+    }
+
+    async fn ask(&self, path: Path, on_400: On400, deadline: Instant) -> Result<Found, Error> {
+        let read = |answer: &Answer| self.state.read(answer, on_400);
+        self.get_pcf_bindings.get(path, deadline, read).await
+    }
+}
+
+const PCF_BINDINGS: &str = "/nbsf-management/v1/pcfBindings?";
+
+/// How a BSF wants to be asked for the session of an IPv6 address.
+#[derive(Debug, Clone, Copy)]
+enum Dialect {
+    /// For the address as a /128, as TS 29.521 says.
+    Address,
+    /// For the /64 that contains it.
+    Prefix,
+}
+
+impl Dialect {
+    fn path(self, address: Ipv6Addr) -> Path {
+        let path = Path::new(PCF_BINDINGS).literal("ipv6Prefix=");
+        match self {
+            Self::Address => path.literal(address).literal("%2F128"),
+            Self::Prefix => {
+                let prefix = Ipv6Addr::from_bits(address.to_bits() & (u128::MAX << 64));
+                path.literal(prefix).literal("%2F64")
+            }
+        }
+    }
+}
+
+/// What a 400 means at this point.
+#[derive(Debug, Clone, Copy)]
+enum On400 {
+    /// Perhaps only the dialect is wrong.
+    Tolerate,
+    /// The request is refused.
+    Fail,
+}
+
+/// What an answer says.
+enum Found {
+    Binding(PcfBinding),
+    /// Something is there, but it leads to nobody: a binding without a subscriber, or several.
+    NoSubscriber,
+    Nothing,
+    Refused,
+}
+
+impl Found {
+    fn binding(self) -> Option<PcfBinding> {
+        match self {
+            Self::Binding(binding) => Some(binding),
+            Self::NoSubscriber | Self::Nothing | Self::Refused => None,
+        }
+    }
+}
+
+/// What is remembered of this BSF.
+#[derive(Debug)]
+struct State {
+    dialect: OnceLock<Dialect>,
+    nameless_200: Nameless,
+    nameless_204: Nameless,
+}
+
+/// Answers that name no subscriber: all counted, the first one logged.
+#[derive(Debug)]
+struct Nameless {
+    count: IntCounter,
+    logged: Once,
+}
+
+impl Nameless {
+    fn seen(&self, log: impl FnOnce()) {
+        self.count.inc();
+        self.logged.call_once(log);
+    }
+}
+
+impl State {
+    fn read(&self, answer: &Answer, on_400: On400) -> Result<Found, Error> {
+        match answer.status() {
+            StatusCode::OK => {
+                let binding = PcfBinding::try_from_json(answer.json()?)?;
+                Ok(binding.map_or_else(|| self.without_subscriber(), Found::Binding))
+            }
+            StatusCode::NO_CONTENT => Ok(self.no_content()),
+            StatusCode::NOT_FOUND => Ok(Found::Nothing),
+            StatusCode::BAD_REQUEST => match (answer.cause().as_deref(), on_400) {
+                (Some("MULTIPLE_BINDING_INFO_FOUND"), _) => Ok(Found::NoSubscriber),
+                (_, On400::Tolerate) => Ok(Found::Refused),
+                (_, On400::Fail) => Err(answer.failure()),
+            },
+            _ => Err(answer.failure()),
+        }
+    }
+
+    fn without_subscriber(&self) -> Found {
+        self.nameless_200.seen(|| {
+            tracing::warn!(
+                nf = "BSF",
+                "a binding without supi and gpsi: the PCF has to register them at the BSF"
+            );
+        });
+        Found::NoSubscriber
+    }
+
+    fn no_content(&self) -> Found {
+        self.nameless_204.seen(|| {
+            tracing::info!(
+                nf = "BSF",
+                "no content: there is no such binding, or the BSF does not show the ones it has"
+            );
+        });
+        Found::Nothing
+    }
+}
+
+#[derive(Deserialize)]
+struct PcfBindingJson<'a> {
+    #[serde(borrow)]
+    supi: Option<Cow<'a, str>>,
+    #[serde(borrow)]
+    gpsi: Option<Cow<'a, str>>,
+}
+
+impl PcfBinding {
+    /// Reads a `PcfBinding` of TS 29.521; `None` where it names no subscriber. For any bytes: a
+    /// value or [`Error::BadAnswer`].
+    pub fn from_json(body: &[u8]) -> Result<Option<Self>, Error> {
+        Self::try_from_json(from_json(body)?)
+    }
+
+    fn try_from_json(json: PcfBindingJson<'_>) -> Result<Option<Self>, Error> {
+        Ok(match (supi(json.supi)?, gpsi(json.gpsi)?) {
+            (Some(supi), Some(gpsi)) => Some(Self::Both { supi, gpsi }),
+            (Some(supi), None) => Some(Self::Supi(supi)),
+            (None, Some(gpsi)) => Some(Self::Gpsi(gpsi)),
+            (None, None) => None,
+        })
     }
 }

@@ -12,6 +12,7 @@
 //! session an address is) and [`upf`] (what is behind a translated address).
 
 pub mod bsf;
+mod identifiers;
 pub mod sbi;
 pub mod udm;
 pub mod upf;

@@ -12,8 +12,15 @@
 
 mod api_root;
 mod client;
+mod connection;
+mod connector;
+mod endpoint;
 mod error;
 mod metrics;
+mod operation;
+mod request;
+mod response;
+mod retry_budget;
 mod settings;
 
 pub use api_root::{ApiRoot, InvalidApiRoot};
@@ -21,3 +28,7 @@ pub use client::Client;
 pub use error::Error;
 pub use metrics::{Metrics, NfType};
 pub use settings::Settings;
+
+pub(crate) use operation::Operation;
+pub(crate) use request::Path;
+pub(crate) use response::{Answer, from_json};

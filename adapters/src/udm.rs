@@ -1,18 +1,28 @@
 //! The UDM: which equipment a subscription uses, what else it is called, what it consented to
 //! (TS 29.503).
 
+use std::borrow::Cow;
+use std::collections::HashMap;
+use std::fmt;
 use std::time::Duration;
 
 use device::{Gpsi, Pei, Supi, UeId};
+use http::StatusCode;
 use jiff::Timestamp;
+use serde::Deserialize;
 use tokio::time::Instant;
 
-use crate::sbi::{Client, Error};
+use crate::identifiers::{gpsi, supi};
+use crate::sbi::{Answer, Client, Error, Operation, Path, from_json};
 
 /// The UDM as a consumer of `Nudm_UECM` and `Nudm_SDM` sees it. Cheap to clone.
 #[derive(Debug, Clone)]
 pub struct Udm {
     client: Client,
+    get_3gpp_registration: Operation,
+    get_non_3gpp_registration: Operation,
+    get_supi_or_gpsi: Operation,
+    get_uc_data: Operation,
 }
 
 /// What the UDM knows of a subscription's registration over one access.
@@ -68,7 +78,13 @@ pub enum Consent {
 impl Udm {
     /// The UDM behind `client`.
     pub fn new(client: Client) -> Self {
-        Self { client }
+        Self {
+            get_3gpp_registration: Operation::new(&client, "Get3GppRegistration"),
+            get_non_3gpp_registration: Operation::new(&client, "GetNon3GppRegistration"),
+            get_supi_or_gpsi: Operation::new(&client, "GetSupiOrGpsi"),
+            get_uc_data: Operation::new(&client, "GetUcData"),
+            client,
+        }
     }
 
     /// The client beneath, for its readiness.
@@ -82,8 +98,10 @@ impl Udm {
         ue: &UeId,
         deadline: Instant,
     ) -> Result<AmfRegistration, Error> {
-        let _ = (ue, deadline);
-        Err(Error::Unreachable)
+        let path = uecm(ue).literal("/registrations/amf-3gpp-access");
+        self.get_3gpp_registration
+            .get(path, deadline, AmfRegistration::read)
+            .await
     }
 
     /// The registration over non-3GPP access (`GetNon3GppRegistration`).
@@ -92,8 +110,10 @@ impl Udm {
         ue: &UeId,
         deadline: Instant,
     ) -> Result<AmfRegistration, Error> {
-        let _ = (ue, deadline);
-        Err(Error::Unreachable)
+        let path = uecm(ue).literal("/registrations/amf-non-3gpp-access");
+        self.get_non_3gpp_registration
+            .get(path, deadline, AmfRegistration::read)
+            .await
     }
 
     /// The identifiers of the subscription of `ue` (`GetSupiOrGpsi`); `None` where there is none.
@@ -102,18 +122,156 @@ impl Udm {
         ue: &UeId,
         deadline: Instant,
     ) -> Result<Option<Translation>, Error> {
-        let _ = (ue, deadline);
-        Err(Error::Unreachable)
+        let path = sdm(ue.reveal()).literal("/id-translation-result");
+        self.get_supi_or_gpsi
+            .get(path, deadline, Translation::read)
+            .await
     }
 
     /// The consent of `supi` to `purpose`, a `UcPurpose` such as `NW_CAP_EXPOSURE` (`GetUcData`).
+    ///
+    /// An error means that the core cannot say, which is never a consent.
     pub async fn uc_data(
         &self,
         supi: &Supi,
         purpose: &str,
         deadline: Instant,
     ) -> Result<Consent, Error> {
-        let _ = (supi, purpose, deadline);
-        Err(Error::Unreachable)
+        let path = sdm(supi.reveal())
+            .literal("/uc-data?uc-purpose=")
+            .value(purpose);
+        self.get_uc_data
+            .get(path, deadline, |answer| Consent::read(answer, purpose))
+            .await
+    }
+}
+
+fn uecm(ue: &UeId) -> Path {
+    Path::new("/nudm-uecm/v1/").value(ue.reveal())
+}
+
+fn sdm(id: impl fmt::Display) -> Path {
+    Path::new("/nudm-sdm/v2/").value(id)
+}
+
+impl AmfRegistration {
+    fn read(answer: &Answer) -> Result<Self, Error> {
+        match answer.status() {
+            StatusCode::OK => {
+                let mut registration =
+                    Registration::try_from(answer.json::<RegistrationJson<'_>>()?)?;
+                registration.date = answer.date();
+                registration.max_age = answer.max_age();
+                Ok(Self::Registered(registration))
+            }
+            StatusCode::NOT_FOUND => match answer.cause().as_deref() {
+                Some("CONTEXT_NOT_FOUND") => Ok(Self::NotRegistered),
+                Some("USER_NOT_FOUND" | "DATA_NOT_FOUND") => Ok(Self::UnknownSubscriber),
+                Some(_) => Err(answer.failure()),
+                None => Ok(Self::Unspecified),
+            },
+            // A UDM was seen to answer so for unknown and for unregistered subscribers.
+            StatusCode::FORBIDDEN if answer.cause().is_none() => Ok(Self::Unspecified),
+            _ => Err(answer.failure()),
+        }
+    }
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct RegistrationJson<'a> {
+    #[serde(borrow)]
+    pei: Option<Cow<'a, str>>,
+    #[serde(borrow)]
+    supi: Option<Cow<'a, str>>,
+    purge_flag: Option<bool>,
+    #[serde(borrow)]
+    registration_time: Option<Cow<'a, str>>,
+    #[serde(borrow)]
+    last_synchronization_time: Option<Cow<'a, str>>,
+}
+
+impl Registration {
+    /// Reads a registration over either access (TS 29.503, `Amf3GppAccessRegistration` and
+    /// `AmfNon3GppAccessRegistration`) without the headers of its answer. For any bytes: a value or
+    /// [`Error::BadAnswer`].
+    pub fn from_json(body: &[u8]) -> Result<Self, Error> {
+        from_json::<RegistrationJson<'_>>(body)?.try_into()
+    }
+}
+
+impl TryFrom<RegistrationJson<'_>> for Registration {
+    type Error = Error;
+
+    fn try_from(json: RegistrationJson<'_>) -> Result<Self, Error> {
+        let pei = json.pei.map(|pei| Pei::parse(&pei)).transpose();
+        Ok(Self {
+            pei: pei.map_err(|_| Error::BadAnswer)?,
+            supi: supi(json.supi)?,
+            purged: json.purge_flag.unwrap_or(false),
+            registration_time: time(json.registration_time)?,
+            last_synchronization_time: time(json.last_synchronization_time)?,
+            date: None,
+            max_age: None,
+        })
+    }
+}
+
+/// A `DateTime` of TS 29.571, which is the one of RFC 3339.
+fn time(text: Option<Cow<'_, str>>) -> Result<Option<Timestamp>, Error> {
+    text.map(|text| text.parse())
+        .transpose()
+        .map_err(|_| Error::BadAnswer)
+}
+
+#[derive(Deserialize)]
+struct TranslationJson<'a> {
+    #[serde(borrow)]
+    supi: Cow<'a, str>,
+    #[serde(borrow)]
+    gpsi: Option<Cow<'a, str>>,
+}
+
+impl Translation {
+    fn read(answer: &Answer) -> Result<Option<Self>, Error> {
+        match answer.status() {
+            StatusCode::OK => {
+                let json: TranslationJson<'_> = answer.json()?;
+                let supi = Supi::parse(&json.supi).map_err(|_| Error::BadAnswer)?;
+                Ok(Some(Self {
+                    supi,
+                    gpsi: gpsi(json.gpsi)?,
+                }))
+            }
+            StatusCode::NOT_FOUND => match answer.cause().as_deref() {
+                None | Some("USER_NOT_FOUND" | "CONTEXT_NOT_FOUND" | "DATA_NOT_FOUND") => Ok(None),
+                Some(_) => Err(answer.failure()),
+            },
+            _ => Err(answer.failure()),
+        }
+    }
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct UcDataJson<'a> {
+    #[serde(borrow)]
+    user_consent_per_purpose_list: Option<HashMap<Cow<'a, str>, Cow<'a, str>>>,
+}
+
+impl Consent {
+    fn read(answer: &Answer, purpose: &str) -> Result<Self, Error> {
+        match answer.status() {
+            StatusCode::OK => {
+                let json: UcDataJson<'_> = answer.json()?;
+                let list = json.user_consent_per_purpose_list.unwrap_or_default();
+                match list.get(purpose).map(|consent| &**consent) {
+                    Some("CONSENT_GIVEN") => Ok(Self::Given),
+                    Some(_) | None => Ok(Self::NotGiven),
+                }
+            }
+            StatusCode::NOT_FOUND => Ok(Self::NotGiven),
+            _ => Err(answer.failure()),
+        }
     }
 }

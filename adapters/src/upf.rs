@@ -1,16 +1,22 @@
-//! The UPF: what is behind an address that it translated (TS 29.564, `Nupf_GetUEPrivateIPaddrAndIdentifiers`).
+//! The UPF: what is behind an address that it translated (TS 29.564,
+//! `Nupf_GetUEPrivateIPaddrAndIdentifiers`).
 
+use std::borrow::Cow;
 use std::net::Ipv4Addr;
 
 use device::{Gpsi, Supi};
+use http::StatusCode;
+use serde::Deserialize;
 use tokio::time::Instant;
 
-use crate::sbi::{Client, Error};
+use crate::identifiers::{gpsi, supi};
+use crate::sbi::{Answer, Client, Error, Operation, Path, from_json};
 
 /// The UPF as a consumer of its address information sees it. Cheap to clone.
 #[derive(Debug, Clone)]
 pub struct Upf {
     client: Client,
+    search_ue_ip_info: Operation,
 }
 
 /// What the UPF knows of the session behind a public address and port.
@@ -29,7 +35,10 @@ pub struct UeIpInfo {
 impl Upf {
     /// The UPF behind `client`.
     pub fn new(client: Client) -> Self {
-        Self { client }
+        Self {
+            search_ue_ip_info: Operation::new(&client, "SearchUeIpInfo"),
+            client,
+        }
     }
 
     /// The client beneath, for its readiness.
@@ -45,7 +54,55 @@ impl Upf {
         port: u16,
         deadline: Instant,
     ) -> Result<Option<UeIpInfo>, Error> {
-        let _ = (public, port, deadline);
-        Err(Error::Unreachable)
+        let path = Path::new("/nupf-gueip/v1/ue-ip-info?ue-ipv4-address=")
+            .literal(public)
+            .literal("&port-number=")
+            .literal(port);
+        self.search_ue_ip_info
+            .get(path, deadline, UeIpInfo::read)
+            .await
+    }
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct UeIpInfoJson<'a> {
+    #[serde(borrow)]
+    supi: Option<Cow<'a, str>>,
+    #[serde(borrow)]
+    gpsi: Option<Cow<'a, str>>,
+    #[serde(borrow)]
+    private_ipv4_address: Option<Cow<'a, str>>,
+    ip_domain: Option<String>,
+}
+
+impl UeIpInfo {
+    fn read(answer: &Answer) -> Result<Option<Self>, Error> {
+        match answer.status() {
+            StatusCode::OK => Self::try_from_json(answer.json()?),
+            StatusCode::NO_CONTENT | StatusCode::NOT_FOUND => Ok(None),
+            _ => Err(answer.failure()),
+        }
+    }
+
+    /// Reads a `UeIpInfo` of TS 29.564; `None` where nothing in it leads to a subscription. For any
+    /// bytes: a value or [`Error::BadAnswer`].
+    pub fn from_json(body: &[u8]) -> Result<Option<Self>, Error> {
+        Self::try_from_json(from_json(body)?)
+    }
+
+    fn try_from_json(json: UeIpInfoJson<'_>) -> Result<Option<Self>, Error> {
+        let private = json
+            .private_ipv4_address
+            .map(|text| text.parse())
+            .transpose();
+        let info = Self {
+            supi: supi(json.supi)?,
+            gpsi: gpsi(json.gpsi)?,
+            private_ipv4: private.map_err(|_| Error::BadAnswer)?,
+            ip_domain: json.ip_domain,
+        };
+        let leads = info.supi.is_some() || info.gpsi.is_some() || info.private_ipv4.is_some();
+        Ok(leads.then_some(info))
     }
 }

@@ -1,23 +1,256 @@
 //! One network function: which instance is asked, and what is asked again.
 
-use super::{ApiRoot, Metrics, NfType, Settings};
+use std::future::poll_fn;
+use std::pin::pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+
+use h2::Reason;
+use http::uri::PathAndQuery;
+use http::{Request, StatusCode};
+use tokio::sync::Notify;
+use tokio::task::JoinSet;
+use tokio::time::Instant;
+
+use super::endpoint::{Endpoint, Lease, Shared};
+use super::metrics::Metrics;
+use super::request::Sender;
+use super::response::Answer;
+use super::retry_budget::RetryBudget;
+use super::{ApiRoot, Error, NfType, Settings};
 
 /// The client of one network function with all its endpoints. Cheap to clone.
 ///
 /// Its connections are opened at once, kept open, and closed when the last clone is dropped.
 #[derive(Debug, Clone)]
-pub struct Client {}
+pub struct Client {
+    inner: Arc<Inner>,
+}
+
+#[derive(Debug)]
+struct Inner {
+    shared: Arc<Shared>,
+    endpoints: Box<[Arc<Endpoint>]>,
+    /// Where the next request begins to look for an endpoint.
+    next: AtomicUsize,
+    sender: Sender,
+    budget: RetryBudget,
+    metrics: Metrics,
+    /// Aborts the tasks that keep the connections when it is dropped.
+    _tasks: JoinSet<()>,
+}
+
+/// What became of one attempt that has no answer.
+enum Failure {
+    /// Nothing began to be answered: it may be asked again.
+    NotAnswered,
+    /// The error of the call.
+    Final(Error),
+}
+
+/// The endpoints that one request was sent to in vain. Allocates nothing while it is empty.
+#[derive(Default)]
+struct History {
+    /// Answered 503: never asked again for this request.
+    overloaded: Vec<usize>,
+    /// Did not answer: others are preferred.
+    lost: Vec<usize>,
+}
 
 impl Client {
     /// Starts to connect to every endpoint. Must be called within a Tokio runtime.
     pub fn new(nf: NfType, endpoints: Vec<ApiRoot>, settings: &Settings, metrics: Metrics) -> Self {
-        let _ = (nf, endpoints, settings, metrics);
-        Self {}
+        let shared = Arc::new(Shared {
+            nf,
+            settings: settings.clone(),
+            metrics: metrics.client(nf),
+            attempted: Notify::new(),
+            established: AtomicBool::new(false),
+            started: Instant::now(),
+        });
+        let endpoints: Box<[_]> = endpoints
+            .into_iter()
+            .map(|root| Arc::new(Endpoint::new(root, settings.connections_per_endpoint)))
+            .collect();
+        let mut tasks = JoinSet::new();
+        for endpoint in &endpoints {
+            Endpoint::keep_open(endpoint, &shared, &mut tasks);
+        }
+        let inner = Inner {
+            shared,
+            endpoints,
+            next: AtomicUsize::new(0),
+            sender: Sender::new(settings.nf_instance_id),
+            budget: RetryBudget::new(settings),
+            metrics,
+            _tasks: tasks,
+        };
+        Self {
+            inner: Arc::new(inner),
+        }
     }
 
     /// Whether an HTTP/2 connection to any endpoint has ever been established, so that the function
     /// could be asked.
     pub fn has_answered(&self) -> bool {
-        false
+        self.inner.shared.established.load(Ordering::Acquire)
+    }
+
+    pub(super) fn nf(&self) -> NfType {
+        self.inner.shared.nf
+    }
+
+    pub(crate) fn metrics(&self) -> &Metrics {
+        &self.inner.metrics
+    }
+
+    /// Sends a GET, again where that is allowed, and gives the last answer, whatever its status.
+    ///
+    /// Waits without bound: the caller drops it when `deadline` has passed, which cancels the
+    /// stream.
+    pub(super) async fn get(
+        &self,
+        path: &PathAndQuery,
+        deadline: Instant,
+    ) -> Result<Answer, Error> {
+        let inner = &*self.inner;
+        inner.budget.deposit();
+        let mut history = History::default();
+        let mut sent = 0;
+        loop {
+            let (index, endpoint, lease) = inner.lease(&history).await?;
+            let remaining = deadline.saturating_duration_since(Instant::now());
+            let uri = endpoint.root().uri(path).ok_or(Error::BadAnswer)?;
+            sent += 1;
+            let answer = lease
+                .exchange(inner.sender.get(uri, remaining), inner.limit())
+                .await;
+            let otherwise = match answer {
+                Ok(answer) if answer.status() == StatusCode::SERVICE_UNAVAILABLE => {
+                    endpoint.rest(&inner.shared, answer.retry_after().unwrap_or(0));
+                    history.overloaded.push(index);
+                    if inner.choose(&history).is_none() {
+                        return Ok(answer);
+                    }
+                    Ok(answer)
+                }
+                Err(Failure::NotAnswered) => {
+                    history.lost.push(index);
+                    Err(Error::Unreachable)
+                }
+                Err(Failure::Final(error)) => return Err(error),
+                Ok(answer) => return Ok(answer),
+            };
+            if !inner.may_retry(sent) {
+                return otherwise;
+            }
+        }
+    }
+}
+
+impl Inner {
+    fn limit(&self) -> usize {
+        self.shared.settings.max_response_bytes
+    }
+
+    fn may_retry(&self, sent: u32) -> bool {
+        if sent >= self.shared.settings.max_attempts {
+            return false;
+        }
+        let allowed = self.budget.withdraw();
+        let metrics = &self.shared.metrics;
+        if allowed {
+            &metrics.retries_sent
+        } else {
+            &metrics.retries_denied
+        }
+        .inc();
+        allowed
+    }
+
+    /// The endpoint to ask next among those that can be asked now: the next one in turn that is
+    /// neither resting nor known to have lost this request; else the best of what is left.
+    fn choose(&self, history: &History) -> Option<(usize, &Endpoint)> {
+        let turn = self
+            .next
+            .fetch_add(1, Ordering::Relaxed)
+            .checked_rem(self.endpoints.len())?;
+        let (before, after) = self.endpoints.split_at_checked(turn)?;
+        (turn..)
+            .take(after.len())
+            .chain(0..)
+            .zip(after.iter().chain(before).map(Arc::as_ref))
+            .filter(|(index, endpoint)| endpoint.is_ready() && !history.overloaded.contains(index))
+            // The first of the best ones.
+            .min_by_key(|(index, endpoint)| {
+                (
+                    endpoint.is_resting(&self.shared),
+                    history.lost.contains(index),
+                )
+            })
+    }
+
+    fn lease_now(&self, history: &History) -> Option<(usize, &Endpoint, Lease<'_>)> {
+        let (index, endpoint) = self.choose(history)?;
+        Some((index, endpoint, endpoint.lease()?))
+    }
+
+    /// A connection to send on. Where there is none, the next attempt to connect to each endpoint
+    /// decides: the first that succeeds is used, and when all have failed nothing is reachable.
+    ///
+    /// Only attempts that begin after this call count as failed, so that the first request after a
+    /// core is back is answered.
+    async fn lease(&self, history: &History) -> Result<(usize, &Endpoint, Lease<'_>), Error> {
+        if let Some(leased) = self.lease_now(history) {
+            return Ok(leased);
+        }
+        let begun: Vec<u64> = self
+            .endpoints
+            .iter()
+            .map(|endpoint| endpoint.begun())
+            .collect();
+        for endpoint in &self.endpoints {
+            endpoint.want();
+        }
+        loop {
+            let mut attempted = pin!(self.shared.attempted.notified());
+            // From here on no outcome is missed.
+            attempted.as_mut().enable();
+            if let Some(leased) = self.lease_now(history) {
+                return Ok(leased);
+            }
+            let hopeless = |(endpoint, &begun): (&Arc<Endpoint>, _)| endpoint.failed_since(begun);
+            if self.endpoints.iter().zip(&begun).all(hopeless) {
+                return Err(Error::Unreachable);
+            }
+            attempted.await;
+        }
+    }
+}
+
+impl Lease<'_> {
+    /// Sends the request and reads the answer. Dropping the future cancels the stream.
+    async fn exchange(mut self, request: Request<()>, most: usize) -> Result<Answer, Failure> {
+        let sender = &mut self.sender;
+        poll_fn(|cx| sender.poll_ready(cx))
+            .await
+            .map_err(|error| classify(&error))?;
+        let (response, _) = sender
+            .send_request(request, true)
+            .map_err(|error| classify(&error))?;
+        let head = response.await.map_err(|error| classify(&error))?;
+        Answer::read(head, most).await.map_err(Failure::Final)
+    }
+}
+
+/// What an error before the head of the answer allows: a reset was meant for this request, and only
+/// `REFUSED_STREAM` says that nothing was done with it (RFC 9113 8.7). Everything else ended the
+/// connection: GOAWAY below this stream, a close, a broken protocol.
+fn classify(error: &h2::Error) -> Failure {
+    let refused = error.is_remote() && error.reason() == Some(Reason::REFUSED_STREAM);
+    if error.is_reset() && !refused {
+        Failure::Final(Error::BadAnswer)
+    } else {
+        Failure::NotAnswered
     }
 }

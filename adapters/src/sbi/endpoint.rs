@@ -1,0 +1,278 @@
+//! One instance of a network function: its connections, kept open, and what is known of its health.
+
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use bytes::Bytes;
+use h2::client::SendRequest;
+use tokio::sync::Notify;
+use tokio::task::JoinSet;
+use tokio::time::{Instant, sleep_until};
+
+use super::connection::{Connection, End};
+use super::metrics::{ClientMetrics, Counted};
+use super::{ApiRoot, NfType, Settings};
+
+/// An instance that asks for a longer rest than this is tried again all the same.
+const LONGEST_REST: Duration = Duration::from_mins(1);
+
+/// What the endpoints of one client share.
+#[derive(Debug)]
+pub(super) struct Shared {
+    pub(super) nf: NfType,
+    pub(super) settings: Settings,
+    pub(super) metrics: ClientMetrics,
+    /// Some connection attempt, to whichever endpoint, has an outcome.
+    pub(super) attempted: Notify,
+    /// Some connection was established, once.
+    pub(super) established: AtomicBool,
+    /// What the rests of endpoints are counted from.
+    pub(super) started: Instant,
+}
+
+/// An apiRoot with its connections.
+#[derive(Debug)]
+pub(super) struct Endpoint {
+    root: ApiRoot,
+    slots: Box<[Slot]>,
+    /// Connection attempts begun, over all slots: each has the number it brought this to.
+    begun: AtomicU64,
+    /// The highest number of an attempt that failed.
+    failed: AtomicU64,
+    /// A request waits: the next attempt shall not wait for its backoff.
+    wanted: Notify,
+    /// Milliseconds since [`Shared::started`] until which other endpoints are preferred.
+    rest_until: AtomicU64,
+    /// Whether the last outcome that was logged is a failure.
+    down: AtomicBool,
+}
+
+/// The place of one connection, which is empty while there is none that takes new streams.
+#[derive(Debug, Default)]
+struct Slot {
+    /// Tells without the lock whether a sender is there.
+    ready: AtomicBool,
+    sender: Mutex<Option<SendRequest<Bytes>>>,
+    in_flight: AtomicUsize,
+}
+
+impl Slot {
+    fn set(&self, sender: Option<SendRequest<Bytes>>) {
+        let ready = sender.is_some();
+        *self.sender.lock().unwrap_or_else(PoisonError::into_inner) = sender;
+        self.ready.store(ready, Ordering::Release);
+    }
+
+    fn lease(&self) -> Option<Lease<'_>> {
+        let sender = self
+            .sender
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()?;
+        self.in_flight.fetch_add(1, Ordering::Relaxed);
+        Some(Lease {
+            sender,
+            in_flight: &self.in_flight,
+        })
+    }
+}
+
+/// The right to one stream of a connection; counts as its load while it lives.
+pub(super) struct Lease<'a> {
+    pub(super) sender: SendRequest<Bytes>,
+    in_flight: &'a AtomicUsize,
+}
+
+impl Drop for Lease<'_> {
+    fn drop(&mut self) {
+        self.in_flight.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+impl Endpoint {
+    pub(super) fn new(root: ApiRoot, connections: usize) -> Self {
+        Self {
+            root,
+            slots: (0..connections.max(1)).map(|_| Slot::default()).collect(),
+            begun: AtomicU64::new(0),
+            failed: AtomicU64::new(0),
+            wanted: Notify::new(),
+            rest_until: AtomicU64::new(0),
+            down: AtomicBool::new(false),
+        }
+    }
+
+    pub(super) fn root(&self) -> &ApiRoot {
+        &self.root
+    }
+
+    /// Whether a connection takes new streams.
+    pub(super) fn is_ready(&self) -> bool {
+        self.slots
+            .iter()
+            .any(|slot| slot.ready.load(Ordering::Acquire))
+    }
+
+    /// The least loaded connection that takes new streams. Streams beyond the peer's limit wait in
+    /// h2 for their turn, and the deadline of their request ends the wait.
+    pub(super) fn lease(&self) -> Option<Lease<'_>> {
+        self.slots
+            .iter()
+            .filter(|slot| slot.ready.load(Ordering::Acquire))
+            .min_by_key(|slot| slot.in_flight.load(Ordering::Relaxed))
+            .and_then(Slot::lease)
+            // The chosen one was lost a moment ago.
+            .or_else(|| self.slots.iter().find_map(Slot::lease))
+    }
+
+    /// The number of connection attempts begun so far.
+    pub(super) fn begun(&self) -> u64 {
+        self.begun.load(Ordering::Acquire)
+    }
+
+    /// Whether an attempt failed that began when already `begun` had.
+    pub(super) fn failed_since(&self, begun: u64) -> bool {
+        self.failed.load(Ordering::Acquire) > begun
+    }
+
+    /// Lets one slot that waits for its backoff attempt to connect at once.
+    pub(super) fn want(&self) {
+        self.wanted.notify_one();
+    }
+
+    /// Prefers other endpoints for as long as this one asked for.
+    pub(super) fn rest(&self, shared: &Shared, seconds: u32) {
+        let rest = Duration::from_secs(seconds.into()).min(LONGEST_REST);
+        let until = (shared.started.elapsed() + rest).as_millis();
+        self.rest_until
+            .store(u64::try_from(until).unwrap_or(u64::MAX), Ordering::Relaxed);
+    }
+
+    /// Whether other endpoints are preferred for now.
+    pub(super) fn is_resting(&self, shared: &Shared) -> bool {
+        let until = self.rest_until.load(Ordering::Relaxed);
+        // Most endpoints never rest, and then no clock is read.
+        until != 0 && shared.started.elapsed() < Duration::from_millis(until)
+    }
+
+    /// Starts to keep all connections open.
+    pub(super) fn keep_open(endpoint: &Arc<Self>, shared: &Arc<Shared>, tasks: &mut JoinSet<()>) {
+        for slot in 0..endpoint.slots.len() {
+            let (endpoint, shared) = (Arc::clone(endpoint), Arc::clone(shared));
+            tasks.spawn(async move {
+                if let Some(slot) = endpoint.slots.get(slot) {
+                    endpoint.keep(slot, &shared).await;
+                }
+            });
+        }
+    }
+
+    /// Keeps one slot filled, for as long as its client lives.
+    async fn keep(&self, slot: &Slot, shared: &Shared) {
+        let settings = &shared.settings;
+        let mut backoff = Backoff::new(settings);
+        let mut draining = JoinSet::new();
+        loop {
+            let begun = Instant::now();
+            if let Some(mut connection) = self.attempt(shared).await {
+                let established = Instant::now();
+                let end = self.serve(slot, &mut connection, shared).await;
+                if end == End::GoAway {
+                    let counted = Counted::new(&shared.metrics.draining);
+                    draining.spawn(async move {
+                        connection.drain().await;
+                        drop(counted);
+                    });
+                }
+                // The first loss is made good at once; a peer that takes connections only to close
+                // them is not at fault less than one that takes none.
+                if established.elapsed() >= settings.reconnect_max {
+                    backoff = Backoff::new(settings);
+                    continue;
+                }
+            }
+            while draining.try_join_next().is_some() {}
+            sleep_until(begun + settings.reconnect_min).await;
+            tokio::select! {
+                () = self.wanted.notified() => {}
+                () = sleep_until(begun + backoff.next()) => {}
+            }
+        }
+    }
+
+    /// One attempt to connect, whose outcome is told to whoever waits for it.
+    async fn attempt(&self, shared: &Shared) -> Option<Connection> {
+        let number = self.begun.fetch_add(1, Ordering::AcqRel) + 1;
+        let _counted = Counted::new(&shared.metrics.connecting);
+        match Connection::open(&self.root, &shared.settings).await {
+            Ok(connection) => Some(connection),
+            Err(error) => {
+                self.failed.fetch_max(number, Ordering::AcqRel);
+                shared.attempted.notify_waiters();
+                if !self.down.swap(true, Ordering::Relaxed) {
+                    let (nf, endpoint) = (shared.nf.name(), self.root.authority());
+                    tracing::warn!(nf, %endpoint, %error, "core endpoint is not reachable");
+                }
+                None
+            }
+        }
+    }
+
+    /// Offers the connection for new streams until it takes none.
+    async fn serve(&self, slot: &Slot, connection: &mut Connection, shared: &Shared) -> End {
+        let _counted = Counted::new(&shared.metrics.ready);
+        let (nf, endpoint) = (shared.nf.name(), self.root.authority());
+        slot.set(Some(connection.sender()));
+        shared.established.store(true, Ordering::Release);
+        shared.attempted.notify_waiters();
+        if self.down.swap(false, Ordering::Relaxed) {
+            // What one slot found out is good news for the others.
+            self.wanted.notify_waiters();
+            tracing::info!(nf, %endpoint, "core endpoint is reachable again");
+        } else {
+            tracing::debug!(nf, %endpoint, "connection to core endpoint established");
+        }
+        let end = connection.run(&shared.settings).await;
+        slot.set(None);
+        tracing::info!(nf, %endpoint, ?end, "connection to core endpoint takes no more requests");
+        end
+    }
+}
+
+/// Doubling waits with jitter, so that neither one peer nor all bridges at once are stormed.
+struct Backoff {
+    wait: Duration,
+    longest: Duration,
+}
+
+impl Backoff {
+    fn new(settings: &Settings) -> Self {
+        Self {
+            wait: settings.reconnect_min,
+            longest: settings.reconnect_max,
+        }
+    }
+
+    /// The next wait: between the half and the whole of a time that doubles up to its bound.
+    fn next(&mut self) -> Duration {
+        let wait = self.wait;
+        self.wait = (wait * 2).min(self.longest);
+        wait.mul_f64(0.5 + fastrand::f64() / 2.0)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn backoff_doubles_up_to_its_bound_with_jitter() {
+        let mut backoff = Backoff::new(&Settings::default());
+        for expected in [20, 40, 80, 160, 320, 500, 500] {
+            let wait = backoff.next();
+            let whole = Duration::from_millis(expected);
+            assert!(wait >= whole / 2 && wait <= whole, "{wait:?} of {whole:?}");
+        }
+    }
+}

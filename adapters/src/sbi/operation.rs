@@ -1,0 +1,134 @@
+//! One operation of a network function: the walk of a call from its path to its typed outcome,
+//! timed and counted.
+
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use tokio::time::{Instant, timeout_at};
+
+use super::metrics::OperationMetrics;
+use super::request::Path;
+use super::response::{Answer, loggable};
+use super::{Client, Error};
+
+/// An operation, named as its OpenAPI file names it. Cheap to clone.
+#[derive(Debug, Clone)]
+pub(crate) struct Operation {
+    client: Client,
+    name: &'static str,
+    metrics: OperationMetrics,
+    log_allowance: Arc<LogAllowance>,
+}
+
+impl Operation {
+    pub(crate) fn new(client: &Client, name: &'static str) -> Self {
+        let metrics = client.metrics().operation(client.nf(), name);
+        Self {
+            client: client.clone(),
+            name,
+            metrics,
+            log_allowance: Arc::new(LogAllowance::new()),
+        }
+    }
+
+    /// Asks for `path` and reads the answer, whatever its status, with `read`.
+    ///
+    /// Before `deadline` or never: this is the one timer of the call, and dropping the future
+    /// cancels it in the core as well.
+    pub(crate) async fn get<T>(
+        &self,
+        path: Path,
+        deadline: Instant,
+        read: impl FnOnce(&Answer) -> Result<T, Error>,
+    ) -> Result<T, Error> {
+        let call = Call::begin(&self.metrics);
+        let answered = async {
+            let answer = self.client.get(&path.build()?, deadline).await?;
+            read(&answer).inspect_err(|error| self.report(*error, &answer))
+        };
+        let result = timeout_at(deadline, answered)
+            .await
+            .unwrap_or(Err(Error::DeadlinePassed));
+        call.end(&result);
+        result
+    }
+
+    /// Tells the operator what the consumer is not told. The path is personal and stays out.
+    fn report(&self, error: Error, answer: &Answer) {
+        let (nf, operation) = (self.client.nf().name(), self.name);
+        let status = answer.status().as_u16();
+        let outcome = error.label();
+        if !matches!(error, Error::Refused { .. }) {
+            tracing::debug!(nf, operation, status, outcome, "no usable answer");
+        } else if self.log_allowance.take() {
+            let cause = answer.cause();
+            let cause = cause
+                .as_deref()
+                .map(|cause| loggable(cause).unwrap_or("(not shown)"));
+            tracing::error!(
+                nf,
+                operation,
+                status,
+                cause,
+                "the core refused a request: check how the bridge is wired to it"
+            );
+        }
+    }
+}
+
+/// A wrong wiring fails every request; the metrics count them all, a few lines a second suffice.
+const LINES_PER_SECOND: u32 = 10;
+
+#[derive(Debug)]
+struct LogAllowance(Mutex<(Instant, u32)>);
+
+impl LogAllowance {
+    fn new() -> Self {
+        Self(Mutex::new((Instant::now(), 0)))
+    }
+
+    /// Whether one more line may be written.
+    fn take(&self) -> bool {
+        let mut state = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let (since, lines) = &mut *state;
+        if since.elapsed() >= Duration::from_secs(1) {
+            *since = Instant::now();
+            *lines = 0;
+        }
+        *lines = lines.saturating_add(1);
+        *lines <= LINES_PER_SECOND
+    }
+}
+
+/// A call that is counted when it ends, one way or another.
+struct Call<'a> {
+    metrics: &'a OperationMetrics,
+    begun: Instant,
+    ended: bool,
+}
+
+impl<'a> Call<'a> {
+    fn begin(metrics: &'a OperationMetrics) -> Self {
+        Self {
+            metrics,
+            begun: Instant::now(),
+            ended: false,
+        }
+    }
+
+    fn end<T>(mut self, result: &Result<T, Error>) {
+        self.ended = true;
+        self.metrics
+            .duration
+            .observe(self.begun.elapsed().as_secs_f64());
+        self.metrics.outcome(result).inc();
+    }
+}
+
+impl Drop for Call<'_> {
+    fn drop(&mut self) {
+        if !self.ended {
+            self.metrics.abandoned.inc();
+        }
+    }
+}

@@ -1,0 +1,159 @@
+//! What a request to the core looks like: headers of TS 29.500 5.2, and paths with their
+//! identifiers encoded.
+
+use std::fmt::{self, Write as _};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use bytes::Bytes;
+use http::header::{ACCEPT, HeaderName, USER_AGENT};
+use http::uri::PathAndQuery;
+use http::{HeaderMap, HeaderValue, Method, Request, Uri, Version};
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_encode};
+use uuid::Uuid;
+
+use super::Error;
+
+static MAX_RSP_TIME: HeaderName = HeaderName::from_static("3gpp-sbi-max-rsp-time");
+static SENDER_TIMESTAMP: HeaderName = HeaderName::from_static("3gpp-sbi-sender-timestamp");
+static ACCEPTED: HeaderValue =
+    HeaderValue::from_static("application/json, application/problem+json");
+
+/// The most that the five digits of `3gpp-Sbi-Max-Rsp-Time` can say, in milliseconds.
+const MOST_RSP_TIME: u128 = 99_999;
+
+/// What all requests of a client have in common.
+#[derive(Debug)]
+pub(super) struct Sender {
+    user_agent: HeaderValue,
+}
+
+impl Sender {
+    /// We are an NEF to the core (TS 29.500 5.2.2.2: NF type, hyphen, anything).
+    pub(super) fn new(nf_instance_id: Uuid) -> Self {
+        let name = format!("NEF-{nf_instance_id}");
+        Self {
+            user_agent: HeaderValue::from_maybe_shared(Bytes::from(name))
+                .unwrap_or(HeaderValue::from_static("NEF")),
+        }
+    }
+
+    /// A GET of `uri` whose answer is of use for `remaining` more. `3gpp-Sbi-Correlation-Info` is
+    /// left out: its registered forms are all personal identifiers.
+    pub(super) fn get(&self, uri: Uri, remaining: Duration) -> Request<()> {
+        let mut headers = HeaderMap::with_capacity(4);
+        headers.insert(USER_AGENT, self.user_agent.clone());
+        headers.insert(ACCEPT, ACCEPTED.clone());
+        let milliseconds = u32::try_from(remaining.as_millis().min(MOST_RSP_TIME)).unwrap_or(0);
+        headers.insert(MAX_RSP_TIME.clone(), HeaderValue::from(milliseconds));
+        if let Some(timestamp) = sender_timestamp(SystemTime::now()) {
+            headers.insert(SENDER_TIMESTAMP.clone(), timestamp);
+        }
+        let mut request = Request::new(());
+        *request.method_mut() = Method::GET;
+        *request.version_mut() = Version::HTTP_2;
+        *request.uri_mut() = uri;
+        *request.headers_mut() = headers;
+        request
+    }
+}
+
+/// An HTTP date with milliseconds (TS 29.500 5.2.3.3.2).
+fn sender_timestamp(now: SystemTime) -> Option<HeaderValue> {
+    let milliseconds = now.duration_since(UNIX_EPOCH).ok()?.subsec_millis();
+    let mut text = httpdate::fmt_http_date(now);
+    let seconds = text.strip_suffix(" GMT")?.len();
+    text.truncate(seconds);
+    write!(text, ".{milliseconds:03} GMT").ok()?;
+    HeaderValue::from_maybe_shared(Bytes::from(text)).ok()
+}
+
+/// Everything but the unreserved characters of RFC 3986 2.3 is encoded.
+const RESERVED: &AsciiSet = &NON_ALPHANUMERIC
+    .remove(b'-')
+    .remove(b'.')
+    .remove(b'_')
+    .remove(b'~');
+
+/// Builds a path and query from the service name on. It holds identifiers: never log one.
+pub(crate) struct Path(String);
+
+impl Path {
+    /// Begins with `literal`, which must be encoded already.
+    pub(crate) fn new(literal: &str) -> Self {
+        let mut path = String::with_capacity(128);
+        path.push_str(literal);
+        Self(path)
+    }
+
+    /// Adds what needs no encoding.
+    pub(crate) fn literal(mut self, text: impl fmt::Display) -> Self {
+        // A `String` takes everything.
+        let _ = write!(self.0, "{text}");
+        self
+    }
+
+    /// Adds one path segment or query value, encoded as it is written.
+    pub(crate) fn value(mut self, value: impl fmt::Display) -> Self {
+        let _ = write!(Encoder(&mut self.0), "{value}");
+        self
+    }
+
+    /// The whole; an error only when it is longer than a URI can be, which only a value that the
+    /// core itself gave can make it.
+    pub(super) fn build(self) -> Result<PathAndQuery, Error> {
+        PathAndQuery::from_maybe_shared(Bytes::from(self.0)).map_err(|_| Error::BadAnswer)
+    }
+}
+
+struct Encoder<'a>(&'a mut String);
+
+impl fmt::Write for Encoder<'_> {
+    fn write_str(&mut self, text: &str) -> fmt::Result {
+        self.0.extend(percent_encode(text.as_bytes(), RESERVED));
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_sender_timestamp_follows_its_grammar() {
+        let time = UNIX_EPOCH + Duration::from_millis(784_111_777_042);
+        assert_eq!(
+            sender_timestamp(time).unwrap(),
+            "Sun, 06 Nov 1994 08:49:37.042 GMT"
+        );
+    }
+
+    #[test]
+    fn every_header_is_there_once() {
+        let id = Uuid::nil();
+        let request =
+            Sender::new(id).get(Uri::from_static("http://udm:80/x"), Duration::from_hours(1));
+        let headers = request.headers();
+        assert_eq!(headers.len(), 4);
+        assert_eq!(
+            headers["user-agent"],
+            "NEF-00000000-0000-0000-0000-000000000000"
+        );
+        assert_eq!(
+            headers["accept"],
+            "application/json, application/problem+json"
+        );
+        assert_eq!(headers["3gpp-sbi-max-rsp-time"], "99999");
+        assert_eq!(headers["3gpp-sbi-sender-timestamp"].len(), 33);
+    }
+
+    #[test]
+    fn values_are_encoded_and_literals_are_not() {
+        let path = Path::new("/a/")
+            .value("extid-x/y@z é?")
+            .literal("/b?c=")
+            .value("d&e")
+            .build();
+        assert_eq!(path.unwrap(), "/a/extid-x%2Fy%40z%20%C3%A9%3F/b?c=d%26e");
+        assert!(Path::new("/").value("x".repeat(70_000)).build().is_err());
+    }
+}
