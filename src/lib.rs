@@ -1,3 +1,29 @@
 //! pei-bridge: the CAMARA Device Identifier API, answered from a 5G core.
+//!
+//! A request walks straight through, each stage one call:
+//!
+//! | module | what it is |
+//! |---|---|
+//! | [`server`] | listeners, connections, limits, drain |
+//! | [`api`] | CAMARA: routes, checks in their order, one file for what differs in a version |
+//! | [`lookup`] | the spine: identifiers → subscription → equipment → answer; caches live here |
+//! | `adapters` (a crate) | the core's functions over HTTP/2 |
+//! | [`device`] (a crate) | typed identifiers, known to all |
+//!
+//! Around them: [`config`] (one typed configuration), [`app`] (from configuration to a running
+//! bridge), [`tac`] (device types), [`telemetry`] (logs and metrics), [`demo`] (the bridge with a
+//! simulated core in one process), [`cli`] (the command line).
+//!
+//! Dependencies point one way, in the order of the table.
+
+pub mod api;
+pub mod app;
+pub mod cli;
+pub mod config;
+pub mod demo;
+pub mod lookup;
+pub mod server;
+pub mod tac;
+pub mod telemetry;
 
 pub use device;

@@ -1,0 +1,81 @@
+//! Reading a body: bounded in size and time.
+
+use bytes::{Bytes, BytesMut};
+use http_body_util::BodyExt as _;
+use hyper::body::{Body as _, Incoming};
+use tokio::time::Instant;
+
+use super::error::ApiError;
+
+/// The most that a body may hold.
+const MAX_BYTES: usize = 16 * 1024;
+/// The most that is read of a body that is too long, so that its sender is still there to read
+/// the answer: a connection closed with data unread takes the answer with it.
+const MAX_DRAINED: usize = 1024 * 1024;
+
+/// A body as far as it was read.
+pub(super) enum ReadBody {
+    /// All of it.
+    Complete(Bytes),
+    /// More than a request can need; what was read is dropped.
+    TooLarge,
+    /// Its end did not come: the client was too slow, sent far too much, or went away.
+    Unfinished,
+}
+
+impl ReadBody {
+    /// Whether nothing came.
+    pub(super) fn is_empty(&self) -> bool {
+        matches!(self, Self::Complete(bytes) if bytes.is_empty())
+    }
+
+    /// The bytes, or 400.
+    pub(super) fn complete(&self) -> Result<&[u8], ApiError> {
+        match self {
+            Self::Complete(bytes) => Ok(bytes),
+            Self::TooLarge => Err(ApiError::invalid("The body is larger than 16 KiB")),
+            Self::Unfinished => Err(ApiError::invalid("The body did not arrive whole").closing()),
+        }
+    }
+}
+
+/// Reads the body until `deadline`; a slow client is cut off, not waited for.
+pub(super) async fn read(body: Incoming, deadline: Instant) -> ReadBody {
+    tokio::time::timeout_at(deadline, collect(body))
+        .await
+        .unwrap_or(ReadBody::Unfinished)
+}
+
+async fn collect(mut body: Incoming) -> ReadBody {
+    let mut first = Bytes::new();
+    let mut rest = BytesMut::new();
+    let mut length = 0_usize;
+    while !body.is_end_stream()
+        && let Some(frame) = body.frame().await
+    {
+        let Ok(frame) = frame else {
+            return ReadBody::Unfinished;
+        };
+        let Ok(data) = frame.into_data() else {
+            continue;
+        };
+        length = length.saturating_add(data.len());
+        match length {
+            ..=MAX_BYTES if first.is_empty() => first = data,
+            // Nearly every body comes in one piece and is not copied; this one did not.
+            ..=MAX_BYTES => {
+                if rest.is_empty() {
+                    rest.extend_from_slice(&first);
+                }
+                rest.extend_from_slice(&data);
+            }
+            ..=MAX_DRAINED => {}
+            _ => return ReadBody::Unfinished,
+        }
+    }
+    match (length, rest.is_empty()) {
+        (..=MAX_BYTES, true) => ReadBody::Complete(first),
+        (..=MAX_BYTES, false) => ReadBody::Complete(rest.freeze()),
+        _ => ReadBody::TooLarge,
+    }
+}

@@ -1,0 +1,145 @@
+//! From a configuration to a running bridge: build (fail early), then run until told to stop.
+
+use std::io;
+use std::net::SocketAddr;
+
+use adapters::bsf::Bsf;
+use adapters::sbi::{self, ApiRoot, NfType};
+use adapters::udm::Udm;
+use adapters::upf::Upf;
+use tokio_util::sync::CancellationToken;
+
+use crate::api::Api;
+use crate::config::{self, Config};
+use crate::lookup::{CoreFunctions, Lookup};
+use crate::server::ApiServer;
+use crate::server::admin::{AdminServer, State};
+use crate::tac::{TacError, TacTable};
+use crate::telemetry::metrics::Metrics;
+
+/// A bridge whose listeners are bound.
+pub struct App {
+    api: ApiServer,
+    admin: AdminServer,
+    stop: CancellationToken,
+}
+
+/// Why a bridge cannot start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// The TAC table cannot be loaded.
+    #[error(transparent)]
+    Tac(#[from] TacError),
+    /// An address cannot be listened on.
+    #[error("{key} = {address}: {source}")]
+    Bind {
+        /// The key that sets it.
+        key: &'static str,
+        /// The address.
+        address: SocketAddr,
+        /// Why not.
+        source: io::Error,
+    },
+    /// The metrics contradict each other: a bug of ours.
+    #[error("metrics: {0}")]
+    Metrics(#[from] prometheus::Error),
+}
+
+impl App {
+    /// Loads the table of device types that the configuration names, and builds.
+    pub fn build(config: &Config) -> Result<Self, StartError> {
+        let tac_table = match &config.tac.file {
+            Some(file) => TacTable::from_file(file)?,
+            None => TacTable::default(),
+        };
+        Self::build_with(config, tac_table)
+    }
+
+    /// Builds with a table at hand. Must be called inside of a runtime: connections to the core
+    /// are opened at once.
+    pub fn build_with(config: &Config, tac_table: TacTable) -> Result<Self, StartError> {
+        let metrics = Metrics::new()?;
+        let stop = CancellationToken::new();
+        let (core, udm_client) = core_functions(&config.core, &metrics);
+        let lookup = Lookup::new(core, config, metrics.lookup.clone());
+        let api = Api::new(config, lookup, tac_table, metrics.api.clone());
+        let api = ApiServer::bind(&config.api, api, metrics.server.clone()).map_err(|source| {
+            StartError::Bind {
+                key: "api.listen",
+                address: config.api.listen,
+                source,
+            }
+        })?;
+        let state = State {
+            registry: metrics.registry.clone(),
+            refresh: Box::new(api.record_sizes()),
+            core_answered: Box::new(move || udm_client.has_answered()),
+            draining: stop.clone(),
+        };
+        let admin =
+            AdminServer::bind(config.admin.listen, state).map_err(|source| StartError::Bind {
+                key: "admin.listen",
+                address: config.admin.listen,
+                source,
+            })?;
+        Ok(Self { api, admin, stop })
+    }
+
+    /// Where API consumers are answered.
+    pub fn api_address(&self) -> SocketAddr {
+        self.api.address()
+    }
+
+    /// Where the operator looks.
+    pub fn admin_address(&self) -> SocketAddr {
+        self.admin.address()
+    }
+
+    /// Cancelling it makes [`Self::run`] drain and return.
+    pub fn stop_token(&self) -> CancellationToken {
+        self.stop.clone()
+    }
+
+    /// Serves until the stop token is cancelled, then drains.
+    pub async fn run(self) {
+        tracing::info!(
+            api = %self.api.address(),
+            admin = %self.admin.address(),
+            version = env!("CARGO_PKG_VERSION"),
+            "serving"
+        );
+        let admin = tokio::spawn(self.admin.run());
+        if !self.api.run(self.stop).await {
+            tracing::warn!("the drain time passed with requests in flight");
+        }
+        admin.abort();
+        tracing::info!("stopped");
+    }
+}
+
+/// Clients for the configured functions, and the one whose readiness is ours.
+fn core_functions(core: &config::Core, metrics: &Metrics) -> (CoreFunctions, sbi::Client) {
+    let settings = sbi::Settings {
+        connections_per_endpoint: core.connections_per_endpoint,
+        connect_timeout: core.connect_timeout,
+        keep_alive_interval: core.keep_alive_interval,
+        keep_alive_timeout: core.keep_alive_timeout,
+        max_attempts: core.max_attempts,
+        nf_instance_id: core.nf_instance_id.unwrap_or_else(uuid::Uuid::new_v4),
+        ..sbi::Settings::default()
+    };
+    let client = |nf: NfType, roots: &[ApiRoot]| {
+        sbi::Client::new(nf, roots.to_vec(), &settings, metrics.core.clone())
+    };
+    let udm = client(NfType::Udm, &core.udm);
+    let bsf = (!core.bsf.is_empty()).then(|| Bsf::new(client(NfType::Bsf, &core.bsf)));
+    let upf = (!core.upf.is_empty()).then(|| Upf::new(client(NfType::Upf, &core.upf)));
+    (
+        CoreFunctions {
+            udm: Udm::new(udm.clone()),
+            bsf,
+            upf,
+        },
+        udm,
+    )
+}

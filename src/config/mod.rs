@@ -1,0 +1,339 @@
+//! One typed configuration, validated whole before anything starts.
+//!
+//! Pure data: nothing here opens a socket or a file of the service. Every default is a named
+//! constant with its reason; every key has its line in `deploy/pei-bridge.toml`.
+//! [`load`] lays file and environment over each other and says where a mistake stands.
+
+mod load;
+mod validate;
+mod values;
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use adapters::sbi::ApiRoot;
+use serde::{Deserialize, Serialize};
+
+pub use load::{ConfigError, Layers};
+pub use values::{IdentifierKind, MultipleIdentifiers};
+
+use crate::lookup::nat::NatPool;
+
+/// Everything that can be set. See `deploy/pei-bridge.toml` for the meaning of each key.
+#[derive(Debug, Clone, PartialEq, Default, Deserialize, Serialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Config {
+    /// The listener that API consumers use.
+    pub api: Api,
+    /// The listener for health, readiness and metrics.
+    pub admin: Admin,
+    /// Who may ask.
+    pub auth: Auth,
+    /// The functions of the core.
+    pub core: Core,
+    /// Deterministic NATs that need no question.
+    pub nat: Nat,
+    /// What is kept, and how long.
+    pub cache: Cache,
+    /// The table of device types.
+    pub tac: Tac,
+    /// What is logged.
+    pub log: Log,
+}
+
+/// `[api]`
+#[derive(Debug, Clone, PartialEq, Deserialize, Serialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Api {
+    /// Address and port.
+    pub listen: SocketAddr,
+    /// From the first byte of a request's headers read to its answer ready.
+    #[serde(with = "values::duration")]
+    pub request_timeout: Duration,
+    /// The CAMARA versions served.
+    pub versions: Vec<crate::api::Version>,
+    /// The kinds of identifier that this deployment can resolve.
+    pub supported_identifiers: Vec<IdentifierKind>,
+    /// What several identifiers in one request mean.
+    pub multiple_identifiers: MultipleIdentifiers,
+    /// Connections held at once; one more is answered 503 and closed.
+    pub max_connections: usize,
+    /// Requests worked on at once; one more is answered 503.
+    pub max_requests_in_flight: usize,
+    /// From the first byte of a header section to its last.
+    #[serde(with = "values::duration")]
+    pub header_read_timeout: Duration,
+    /// From the headers to the last byte of the body.
+    #[serde(with = "values::duration")]
+    pub body_read_timeout: Duration,
+    /// How long a connection without a request is kept.
+    #[serde(with = "values::duration")]
+    pub idle_timeout: Duration,
+    /// How long requests in flight may take to end after SIGTERM.
+    #[serde(with = "values::duration")]
+    pub drain_timeout: Duration,
+}
+
+/// Loopback: who exposes it does so on purpose.
+const DEFAULT_API_LISTEN: SocketAddr =
+    SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST), 8080);
+/// As above.
+const DEFAULT_ADMIN_LISTEN: SocketAddr =
+    SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST), 9090);
+/// What an interactive consumer waits for; cores answer within tens of milliseconds.
+const DEFAULT_REQUEST_TIMEOUT: Duration = Duration::from_secs(2);
+/// Well below the 65,536 descriptors that the systemd unit allows.
+const DEFAULT_MAX_CONNECTIONS: usize = 4096;
+/// At 2 s each, more than any deployment answers from the core; a bound, not a target.
+const DEFAULT_MAX_REQUESTS_IN_FLIGHT: usize = 8192;
+/// A header section fits one packet; a client on a bad radio link gets five seconds.
+const DEFAULT_HEADER_READ_TIMEOUT: Duration = Duration::from_secs(5);
+/// A body has at most 16 KiB.
+const DEFAULT_BODY_READ_TIMEOUT: Duration = Duration::from_secs(5);
+/// Above the usual 60 s of load balancers, so that they and not we close idle connections.
+const DEFAULT_IDLE_TIMEOUT: Duration = Duration::from_secs(75);
+/// Above the request timeout, below the 30 s that Kubernetes waits.
+const DEFAULT_DRAIN_TIMEOUT: Duration = Duration::from_secs(10);
+
+impl Default for Api {
+    fn default() -> Self {
+        Self {
+            listen: DEFAULT_API_LISTEN,
+            request_timeout: DEFAULT_REQUEST_TIMEOUT,
+            versions: crate::api::Version::ALL.to_vec(),
+            supported_identifiers: IdentifierKind::ALL.to_vec(),
+            multiple_identifiers: MultipleIdentifiers::Default,
+            max_connections: DEFAULT_MAX_CONNECTIONS,
+            max_requests_in_flight: DEFAULT_MAX_REQUESTS_IN_FLIGHT,
+            header_read_timeout: DEFAULT_HEADER_READ_TIMEOUT,
+            body_read_timeout: DEFAULT_BODY_READ_TIMEOUT,
+            idle_timeout: DEFAULT_IDLE_TIMEOUT,
+            drain_timeout: DEFAULT_DRAIN_TIMEOUT,
+        }
+    }
+}
+
+/// `[admin]`
+#[derive(Debug, Clone, PartialEq, Deserialize, Serialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Admin {
+    /// Address and port.
+    pub listen: SocketAddr,
+}
+
+impl Default for Admin {
+    fn default() -> Self {
+        Self {
+            listen: DEFAULT_ADMIN_LISTEN,
+        }
+    }
+}
+
+/// `[auth]`
+#[derive(Debug, Clone, PartialEq, Default, Deserialize, Serialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Auth {
+    /// How consumers prove who they are.
+    pub mode: AuthMode,
+}
+
+/// `auth.mode`
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum AuthMode {
+    /// Nobody is asked; only on a loopback listener.
+    #[default]
+    None,
+}
+
+/// `[core]`
+#[derive(Debug, Clone, PartialEq, Deserialize, Serialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Core {
+    /// apiRoots of the UDM instances.
+    #[serde(with = "values::api_roots")]
+    pub udm: Vec<ApiRoot>,
+    /// apiRoots of the BSF instances; none: addresses cannot be resolved to subscriptions there.
+    #[serde(with = "values::api_roots")]
+    pub bsf: Vec<ApiRoot>,
+    /// apiRoots of the UPF instances; none: only configured NAT pools are translated.
+    #[serde(with = "values::api_roots")]
+    pub upf: Vec<ApiRoot>,
+    /// How a phone number or network access identifier becomes a SUPI.
+    pub gpsi_to_supi: GpsiToSupi,
+    /// Which time `lastChecked` carries.
+    pub last_checked: LastChecked,
+    /// What a purged registration is worth.
+    pub purged: Purged,
+    /// HTTP/2 connections to each instance.
+    pub connections_per_endpoint: usize,
+    /// From SYN to the end of the HTTP/2 handshake.
+    #[serde(with = "values::duration")]
+    pub connect_timeout: Duration,
+    /// Between two PINGs on a connection.
+    #[serde(with = "values::duration")]
+    pub keep_alive_interval: Duration,
+    /// From PING to PONG.
+    #[serde(with = "values::duration")]
+    pub keep_alive_timeout: Duration,
+    /// How often one question may be asked at most, the first time included.
+    pub max_attempts: u32,
+    /// Who we are to the core (`user-agent: NEF-…`); made at random where absent.
+    pub nf_instance_id: Option<uuid::Uuid>,
+}
+
+/// Two survive the loss of one without a pause and still multiplex well.
+const DEFAULT_CONNECTIONS_PER_ENDPOINT: usize = 2;
+/// Half of the default request timeout, so that another instance can still be asked.
+const DEFAULT_CONNECT_TIMEOUT: Duration = Duration::from_secs(1);
+/// Finds a silently dead peer in seconds, costs a frame.
+const DEFAULT_KEEP_ALIVE_INTERVAL: Duration = Duration::from_secs(10);
+/// Far above any round trip inside a core.
+const DEFAULT_KEEP_ALIVE_TIMEOUT: Duration = Duration::from_secs(3);
+/// The first one and two more.
+const DEFAULT_MAX_ATTEMPTS: u32 = 3;
+
+impl Default for Core {
+    fn default() -> Self {
+        Self {
+            udm: Vec::new(),
+            bsf: Vec::new(),
+            upf: Vec::new(),
+            gpsi_to_supi: GpsiToSupi::Direct,
+            last_checked: LastChecked::Registration,
+            purged: Purged::NotFound,
+            connections_per_endpoint: DEFAULT_CONNECTIONS_PER_ENDPOINT,
+            connect_timeout: DEFAULT_CONNECT_TIMEOUT,
+            keep_alive_interval: DEFAULT_KEEP_ALIVE_INTERVAL,
+            keep_alive_timeout: DEFAULT_KEEP_ALIVE_TIMEOUT,
+            max_attempts: DEFAULT_MAX_ATTEMPTS,
+            nf_instance_id: None,
+        }
+    }
+}
+
+/// `core.gpsi_to_supi`
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum GpsiToSupi {
+    /// The UDM takes GPSIs for Nudm_UECM.
+    Direct,
+    /// Nudm_SDM translates first; for a UDM that takes only SUPIs for Nudm_UECM.
+    Translation,
+}
+
+/// `core.last_checked`
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum LastChecked {
+    /// The newer of `registrationTime` and `lastSynchronizationTime`, else the response's `date`.
+    Registration,
+    /// The response's `date` wherever there is one.
+    Date,
+}
+
+/// `core.purged`
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Purged {
+    /// A device that the core has purged is not there.
+    NotFound,
+    /// The last known device, with its own `lastChecked`.
+    LastKnown,
+}
+
+/// `[nat]`
+#[derive(Debug, Clone, PartialEq, Default, Deserialize, Serialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Nat {
+    /// Deterministic NAT pools (RFC 7422).
+    pub pools: Vec<NatPool>,
+}
+
+/// `[cache]`
+#[derive(Debug, Clone, PartialEq, Deserialize, Serialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Cache {
+    /// How long a device is believed to be the subscription's; 0 s: not at all.
+    #[serde(with = "values::duration")]
+    pub equipment: Duration,
+    /// How long an address is believed to be the subscription's; 0 s: not at all.
+    #[serde(with = "values::duration")]
+    pub session: Duration,
+    /// How long "nothing there" is believed; 0 s: not at all.
+    #[serde(with = "values::duration")]
+    pub none_found: Duration,
+    /// Devices remembered at most; about 250 bytes each.
+    pub equipment_entries: u64,
+    /// Addresses remembered at most, when sessions are kept.
+    pub session_entries: u64,
+    /// Misses remembered at most.
+    pub none_found_entries: u64,
+}
+
+/// An upper bound of how long a swapped SIM goes unnoticed.
+const DEFAULT_EQUIPMENT: Duration = Duration::from_secs(60);
+/// Long enough to blunt a consumer that asks in a loop.
+const DEFAULT_NONE_FOUND: Duration = Duration::from_secs(5);
+/// A million subscribers in about a quarter of a gigabyte.
+const DEFAULT_EQUIPMENT_ENTRIES: u64 = 1_000_000;
+/// Sessions are not kept unless the operator says so; then as many as misses.
+const DEFAULT_OTHER_ENTRIES: u64 = 100_000;
+
+impl Default for Cache {
+    fn default() -> Self {
+        Self {
+            equipment: DEFAULT_EQUIPMENT,
+            session: Duration::ZERO,
+            none_found: DEFAULT_NONE_FOUND,
+            equipment_entries: DEFAULT_EQUIPMENT_ENTRIES,
+            session_entries: DEFAULT_OTHER_ENTRIES,
+            none_found_entries: DEFAULT_OTHER_ENTRIES,
+        }
+    }
+}
+
+/// `[tac]`
+#[derive(Debug, Clone, PartialEq, Eq, Default, Deserialize, Serialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Tac {
+    /// CSV with the header `tac,manufacturer,model`; none: answers carry the TAC alone.
+    pub file: Option<PathBuf>,
+}
+
+/// `[log]`
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Log {
+    /// A level, or directives for each part (`info,adapters=debug`).
+    pub level: String,
+    /// Text for people, JSON for collectors.
+    pub format: LogFormat,
+}
+
+impl Default for Log {
+    fn default() -> Self {
+        Self {
+            level: "info".to_owned(),
+            format: LogFormat::Json,
+        }
+    }
+}
+
+/// `log.format`
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum LogFormat {
+    /// One line for a person.
+    Text,
+    /// One JSON object a line.
+    Json,
+}
+
+impl Config {
+    /// The effective configuration as TOML, the way `check` prints it.
+    pub fn to_toml(&self) -> Result<String, toml::ser::Error> {
+        toml::to_string_pretty(self)
+    }
+}

@@ -1,0 +1,93 @@
+//! What only the whole configuration shows.
+
+use super::{AuthMode, Config, ConfigError};
+
+impl Config {
+    /// Checks what no single key can: bounds, and keys against each other.
+    pub fn validate(&self) -> Result<(), ConfigError> {
+        self.validate_api()?;
+        self.validate_core()?;
+        for pool in &self.nat.pools {
+            pool.validate()
+                .map_err(|reason| invalid("nat.pools", reason))?;
+        }
+        if self.cache.equipment_entries == 0 {
+            return Err(invalid("cache.equipment_entries", "must be at least 1"));
+        }
+        crate::telemetry::logs::filter(&self.log.level)
+            .map(drop)
+            .map_err(|_| invalid("log.level", "is no level (error, warn, info, debug, trace)"))
+    }
+
+    fn validate_api(&self) -> Result<(), ConfigError> {
+        let api = &self.api;
+        if self.auth.mode == AuthMode::None && !api.listen.ip().is_loopback() {
+            return Err(invalid(
+                "auth.mode",
+                "\"none\" discloses devices to anybody and is allowed on a loopback api.listen only",
+            ));
+        }
+        for (key, empty) in [
+            ("api.versions", api.versions.is_empty()),
+            (
+                "api.supported_identifiers",
+                api.supported_identifiers.is_empty(),
+            ),
+        ] {
+            if empty {
+                return Err(invalid(key, "must not be empty"));
+            }
+        }
+        for (key, zero) in [
+            ("api.max_connections", api.max_connections == 0),
+            (
+                "api.max_requests_in_flight",
+                api.max_requests_in_flight == 0,
+            ),
+            ("api.request_timeout", api.request_timeout.is_zero()),
+            ("api.header_read_timeout", api.header_read_timeout.is_zero()),
+            ("api.body_read_timeout", api.body_read_timeout.is_zero()),
+            ("api.idle_timeout", api.idle_timeout.is_zero()),
+        ] {
+            if zero {
+                return Err(invalid(key, "must be greater than zero"));
+            }
+        }
+        Ok(())
+    }
+
+    fn validate_core(&self) -> Result<(), ConfigError> {
+        let core = &self.core;
+        if core.udm.is_empty() {
+            return Err(invalid(
+                "core.udm",
+                "names no UDM: no device could ever be found",
+            ));
+        }
+        for (key, zero) in [
+            (
+                "core.connections_per_endpoint",
+                core.connections_per_endpoint == 0,
+            ),
+            ("core.connect_timeout", core.connect_timeout.is_zero()),
+            (
+                "core.keep_alive_interval",
+                core.keep_alive_interval.is_zero(),
+            ),
+            ("core.keep_alive_timeout", core.keep_alive_timeout.is_zero()),
+            ("core.max_attempts", core.max_attempts == 0),
+        ] {
+            if zero {
+                return Err(invalid(key, "must be greater than zero"));
+            }
+        }
+        Ok(())
+    }
+}
+
+fn invalid(key: &'static str, reason: impl Into<String>) -> ConfigError {
+    ConfigError::Invalid {
+        key,
+        reason: reason.into(),
+    }
+}

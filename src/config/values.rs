@@ -1,0 +1,77 @@
+//! How single values are written in the file: durations, apiRoots, kinds.
+
+use serde::{Deserialize, Serialize};
+
+/// A kind of identifier that a consumer may give for a device.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub enum IdentifierKind {
+    /// An MSISDN.
+    PhoneNumber,
+    /// `user@domain`.
+    NetworkAccessIdentifier,
+    /// Any address inside the device's prefix.
+    Ipv6Address,
+    /// Public address with port, or with private address.
+    Ipv4Address,
+}
+
+impl IdentifierKind {
+    /// Every kind, in the order in which a request's identifiers are tried.
+    pub const ALL: [Self; 4] = [
+        Self::PhoneNumber,
+        Self::NetworkAccessIdentifier,
+        Self::Ipv6Address,
+        Self::Ipv4Address,
+    ];
+}
+
+/// What several identifiers in one request mean.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum MultipleIdentifiers {
+    /// What the version says.
+    Default,
+    /// The first that belongs to a known subscription.
+    First,
+    /// All must name the same subscription.
+    Reject,
+}
+
+/// Durations as `"150ms"`, `"2s"`, `"1m 30s"`.
+pub(super) mod duration {
+    use std::time::Duration;
+
+    use serde::de::Error as _;
+    use serde::{Deserialize, Deserializer, Serializer};
+
+    pub(crate) fn serialize<S: Serializer>(value: &Duration, to: S) -> Result<S::Ok, S::Error> {
+        to.collect_str(&humantime::format_duration(*value))
+    }
+
+    pub(crate) fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<Duration, D::Error> {
+        let text = String::deserialize(from)?;
+        humantime::parse_duration(&text)
+            .map_err(|_| D::Error::custom("a duration is a number and a unit, such as \"150ms\""))
+    }
+}
+
+/// apiRoots as strings.
+pub(super) mod api_roots {
+    use adapters::sbi::ApiRoot;
+    use serde::de::Error as _;
+    use serde::{Deserialize, Deserializer, Serializer};
+
+    pub(crate) fn serialize<S: Serializer>(value: &[ApiRoot], to: S) -> Result<S::Ok, S::Error> {
+        to.collect_seq(value.iter().map(ToString::to_string))
+    }
+
+    pub(crate) fn deserialize<'de, D: Deserializer<'de>>(
+        from: D,
+    ) -> Result<Vec<ApiRoot>, D::Error> {
+        Vec::<String>::deserialize(from)?
+            .iter()
+            .map(|text| text.parse().map_err(D::Error::custom))
+            .collect()
+    }
+}

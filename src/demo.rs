@@ -1,0 +1,149 @@
+//! The bridge and a simulated core in one process, talking real HTTP/2 over loopback.
+//!
+//! For testers: one command, no configuration. What it asks and what it expects stands in
+//! [`questions`]; the core is `simcore`, under `fixtures/`.
+
+mod questions;
+
+use std::io::{self, Write as _};
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use adapters::sbi::{ApiRoot, InvalidApiRoot};
+use simcore::{Options, Simcore};
+use tokio_util::sync::CancellationToken;
+
+use crate::app::{App, StartError};
+use crate::cli::DemoArguments;
+use crate::config::{Config, ConfigError, Layers, LogFormat};
+use crate::tac::TacTable;
+use questions::Unexpected;
+
+/// Short, so that a tester sees a change in the core at once.
+const LIFETIME: Duration = Duration::from_secs(2);
+/// Far beyond what a handshake over loopback takes on a loaded machine.
+const CORE_WAIT: Duration = Duration::from_secs(10);
+
+/// Why a demo ends early.
+#[derive(Debug, thiserror::Error)]
+pub enum DemoError {
+    /// The simulated core cannot start.
+    #[error("simulated core: {0}")]
+    Core(#[from] simcore::StartError),
+    /// The bridge cannot start.
+    #[error(transparent)]
+    Start(#[from] StartError),
+    /// The core's address is no apiRoot.
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    /// The embedded table of device types cannot be read.
+    #[error("TAC table: {0}")]
+    Tac(String),
+    /// An answer was not the expected one.
+    #[error(transparent)]
+    Unexpected(#[from] Unexpected),
+    /// Nothing can be printed.
+    #[error("standard output: {0}")]
+    Output(#[from] io::Error),
+}
+
+/// The demo's own settings, with file, environment and flags over them.
+pub fn config(arguments: &DemoArguments) -> Result<Config, ConfigError> {
+    let mut base = Config::default();
+    base.cache.equipment = LIFETIME;
+    base.cache.none_found = LIFETIME;
+    base.log.format = LogFormat::Text;
+    "warn".clone_into(&mut base.log.level);
+    // Replaced by the core's true address once it listens; until then it names what will be there.
+    set_core(&mut base, arguments.core_listen)?;
+    let mut config = Layers::over(base, arguments.config.clone()).load()?;
+    if let Some(listen) = arguments.api_listen {
+        config.api.listen = listen;
+    }
+    if let Some(listen) = arguments.admin_listen {
+        config.admin.listen = listen;
+    }
+    if let Some(level) = &arguments.log {
+        config.log.level.clone_from(level);
+    }
+    config.validate()?;
+    Ok(config)
+}
+
+fn set_core(config: &mut Config, address: SocketAddr) -> Result<(), ConfigError> {
+    let root: ApiRoot = format!("http://{address}")
+        .parse()
+        .map_err(|error: InvalidApiRoot| ConfigError::Invalid {
+            key: "core.udm",
+            reason: error.to_string(),
+        })?;
+    config.core.udm = vec![root.clone()];
+    config.core.bsf = vec![root.clone()];
+    config.core.upf = vec![root];
+    Ok(())
+}
+
+/// Runs until `stop` is cancelled, or with `--once` until every question is answered.
+pub async fn run(
+    arguments: &DemoArguments,
+    mut config: Config,
+    stop: CancellationToken,
+) -> Result<(), DemoError> {
+    let core = Simcore::start(Options {
+        core_listen: arguments.core_listen,
+        control_listen: arguments.control_listen,
+        subscribers: arguments.subscribers,
+        ..Options::default()
+    })
+    .await?;
+    if arguments.core_listen.port() == 0 {
+        set_core(&mut config, core.core_addr())?;
+    }
+    let app = match &config.tac.file {
+        Some(_) => App::build(&config)?,
+        None => {
+            let table = TacTable::read(simcore::TAC_CSV.as_bytes()).map_err(DemoError::Tac)?;
+            App::build_with(&config, table)?
+        }
+    };
+    let (api, admin) = (app.api_address(), app.admin_address());
+    let app_stop = app.stop_token();
+    let running = tokio::spawn(app.run());
+    questions::wait_until_ready(admin, CORE_WAIT).await?;
+    let outcome = if arguments.once {
+        questions::ask_all(api).await
+    } else {
+        print_invitation(api, admin, &core)?;
+        stop.cancelled().await;
+        Ok(())
+    };
+    app_stop.cancel();
+    // A bridge that panicked has said so in the log.
+    let _ = running.await;
+    core.stop().await;
+    outcome
+}
+
+/// What to paste next.
+fn print_invitation(api: SocketAddr, admin: SocketAddr, core: &Simcore) -> io::Result<()> {
+    let mut out = io::stdout().lock();
+    writeln!(out, "pei-bridge is ready; ask it:\n")?;
+    for question in questions::QUESTIONS {
+        writeln!(out, "{}\n", question.curl(api))?;
+    }
+    writeln!(out, "metrics:        curl http://{admin}/metrics")?;
+    writeln!(out, "simulated core: http://{} (HTTP/2)", core.core_addr())?;
+    writeln!(
+        out,
+        "calls to it:    curl http://{}/sim/calls",
+        core.control_addr()
+    )?;
+    writeln!(
+        out,
+        "another device: curl -X POST http://{}/sim/subscribers/imsi-001010000000001/device-swap \
+         -d '{{\"pei\": \"imeisv-3569380312345101\"}}'",
+        core.control_addr()
+    )?;
+    writeln!(out, "\nCtrl-C ends it.")?;
+    out.flush()
+}

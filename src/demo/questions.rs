@@ -1,0 +1,199 @@
+//! What the demo asks, and the answers it expects: the figures of the named subscribers.
+
+use std::fmt;
+use std::io::{self, Write as _};
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::{Method, Request, StatusCode};
+use http_body_util::{BodyExt as _, Full};
+use hyper_util::rt::TokioIo;
+use tokio::net::TcpStream;
+use tokio::time::Instant;
+
+use super::DemoError;
+
+/// Between two looks at a bridge that is not ready yet.
+const READY_PAUSE: Duration = Duration::from_millis(20);
+
+/// One question with its answer.
+pub(super) struct Question {
+    /// What it shows.
+    about: &'static str,
+    operation: &'static str,
+    body: &'static str,
+    status: StatusCode,
+    /// Members that the answer has with these values; `null`: a member that it does not have.
+    expected: &'static str,
+}
+
+/// The answer for the first subscriber.
+const FIRST: &str = r#"{"lastChecked":"2024-02-20T10:41:38.657Z","imeisv":"4901542032375180","imei":"490154203237518","tac":"49015420","model":"3110","manufacturer":"Nokia"}"#;
+
+/// Every kind of identifier, both operations, and what is not there.
+pub(super) const QUESTIONS: &[Question] = &[
+    Question {
+        about: "by phone number",
+        operation: "retrieve-identifier",
+        body: r#"{"phoneNumber": "123456789"}"#,
+        status: StatusCode::OK,
+        expected: FIRST,
+    },
+    Question {
+        about: "by network access identifier",
+        operation: "retrieve-identifier",
+        body: r#"{"networkAccessIdentifier": "123456789@domain.com"}"#,
+        status: StatusCode::OK,
+        expected: FIRST,
+    },
+    Question {
+        about: "by IPv4 address and port, through the NAT",
+        operation: "retrieve-identifier",
+        body: r#"{"ipv4Address": {"publicAddress": "84.125.93.10", "publicPort": 59765}}"#,
+        status: StatusCode::OK,
+        expected: FIRST,
+    },
+    Question {
+        about: "by IPv6 address",
+        operation: "retrieve-identifier",
+        body: r#"{"ipv6Address": "2001:db8:85a3:8d3:1319:8a2e:370:7344"}"#,
+        status: StatusCode::OK,
+        expected: FIRST,
+    },
+    Question {
+        about: "the type alone",
+        operation: "retrieve-type",
+        body: r#"{"phoneNumber": "123456789"}"#,
+        status: StatusCode::OK,
+        expected: r#"{"lastChecked":"2024-02-20T10:41:38.657Z","imei":null,"tac":"49015420","model":"3110","manufacturer":"Nokia"}"#,
+    },
+    Question {
+        about: "a device whose IMEISV the core does not know",
+        operation: "retrieve-identifier",
+        body: r#"{"phoneNumber": "+34600000002"}"#,
+        status: StatusCode::OK,
+        expected: r#"{"lastChecked":"2026-01-15T08:00:02.000Z","imeisv":null,"imei":"356938035643809","tac":"35693803","model":"Phone One","manufacturer":"Example Devices"}"#,
+    },
+    Question {
+        about: "a subscription without a device",
+        operation: "retrieve-identifier",
+        body: r#"{"phoneNumber": "+34600000007"}"#,
+        status: StatusCode::NOT_FOUND,
+        expected: r#"{"status":404,"code":"NOT_FOUND"}"#,
+    },
+];
+
+/// An answer that is not the expected one, or none.
+#[derive(Debug, thiserror::Error)]
+pub enum Unexpected {
+    /// The bridge did not get ready.
+    #[error("the bridge was not ready in time")]
+    NotReady,
+    /// The bridge could not be asked.
+    #[error("{0}: no answer")]
+    NoAnswer(&'static str),
+    /// The answer is another one.
+    #[error("{0}: not the expected answer, which is {1}")]
+    Other(&'static str, &'static str),
+}
+
+impl Question {
+    fn path(&self) -> String {
+        format!("/device-identifier/v0.1.0/{}", self.operation)
+    }
+
+    /// A command line that asks it.
+    pub(super) fn curl(&self, api: SocketAddr) -> impl fmt::Display {
+        format!(
+            "# {}\ncurl -s http://{api}{} -H 'content-type: application/json' -d '{}'",
+            self.about,
+            self.path(),
+            self.body
+        )
+    }
+
+    /// Asks it and gives the answer where it is the expected one.
+    async fn ask(&self, api: SocketAddr) -> Result<String, Unexpected> {
+        let request = Request::post(self.path())
+            .header("host", api.to_string())
+            .header("content-type", "application/json")
+            .body(Full::from(self.body))
+            .map_err(|_| Unexpected::NoAnswer(self.about))?;
+        let (status, body) = exchange(api, request)
+            .await
+            .ok_or(Unexpected::NoAnswer(self.about))?;
+        let text = String::from_utf8_lossy(&body).into_owned();
+        if status == self.status && has_members(&text, self.expected) {
+            Ok(text)
+        } else {
+            Err(Unexpected::Other(self.about, self.expected))
+        }
+    }
+}
+
+/// Asks every question and prints it with its answer; ends at the first that is not as expected.
+pub(super) async fn ask_all(api: SocketAddr) -> Result<(), DemoError> {
+    for question in QUESTIONS {
+        writeln!(io::stdout(), "{}", question.curl(api))?;
+        let answer = question.ask(api).await?;
+        writeln!(io::stdout(), "{answer}\n")?;
+    }
+    writeln!(
+        io::stdout(),
+        "{} questions, every answer as expected",
+        QUESTIONS.len()
+    )?;
+    Ok(())
+}
+
+/// Looks at `/readyz` until it is 200.
+pub(super) async fn wait_until_ready(
+    admin: SocketAddr,
+    longest: Duration,
+) -> Result<(), Unexpected> {
+    let end = Instant::now() + longest;
+    while Instant::now() < end {
+        let request = Request::builder()
+            .method(Method::GET)
+            .uri("/readyz")
+            .header("host", admin.to_string())
+            .body(Full::default())
+            .map_err(|_| Unexpected::NotReady)?;
+        if exchange(admin, request)
+            .await
+            .is_some_and(|(status, _)| status == StatusCode::OK)
+        {
+            return Ok(());
+        }
+        tokio::time::sleep(READY_PAUSE).await;
+    }
+    Err(Unexpected::NotReady)
+}
+
+/// One request over a connection of its own.
+async fn exchange(to: SocketAddr, request: Request<Full<Bytes>>) -> Option<(StatusCode, Bytes)> {
+    let stream = TcpStream::connect(to).await.ok()?;
+    let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream))
+        .await
+        .ok()?;
+    let connection = tokio::spawn(connection);
+    let response = sender.send_request(request).await.ok()?;
+    let status = response.status();
+    let body = response.into_body().collect().await.ok()?.to_bytes();
+    connection.abort();
+    Some((status, body))
+}
+
+/// Whether the object `text` has the members of `expected` with their values, and none of those
+/// that are `null` there.
+fn has_members(text: &str, expected: &str) -> bool {
+    let read = |text| serde_json::from_str::<serde_json::Map<_, _>>(text);
+    let (Ok(object), Ok(expected)) = (read(text), read(expected)) else {
+        return false;
+    };
+    expected.iter().all(|(name, value)| match object.get(name) {
+        None => value.is_null(),
+        Some(found) => found == value,
+    })
+}

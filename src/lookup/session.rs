@@ -1,0 +1,288 @@
+//! Whose session is this address?
+//!
+//! An IPv4 address: the configured NAT pools, the UPF, then the BSF; where neither pool nor UPF
+//! knows the public address, the BSF is asked for that address itself. The answer of each step
+//! feeds the next. An IPv6 address: the BSF.
+
+use std::net::{Ipv4Addr, Ipv6Addr};
+use std::sync::Arc;
+use std::time::Duration;
+
+use adapters::bsf::{Bsf, PcfBinding};
+use adapters::sbi;
+use adapters::upf::{UeIpInfo, Upf};
+use device::{Gpsi, Ipv4Query, Supi, UeId, session_ipv4, session_ipv6};
+use moka::sync::Cache;
+use tokio::time::Instant;
+
+use super::LookupError;
+use super::equipment::Kept;
+use super::flights::Flights;
+use super::nat::{NatPools, PrivateAddress};
+use crate::config::Config;
+use crate::telemetry::metrics::{CacheName, CacheOutcome, LookupMetrics};
+
+type Fetched = Result<UeId, LookupError>;
+
+/// What a session is looked up by.
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+enum Address {
+    V6(Ipv6Addr),
+    V4(Ipv4Query),
+    /// The same, where a private address that contradicts the port is a mismatch.
+    V4Agreeing(Ipv4Query),
+}
+
+/// Sessions by address, from the core.
+pub struct SessionLookup {
+    source: Arc<Source>,
+    /// Zero, unless the operator knows that its addresses rest before they are used again.
+    lifetime: Duration,
+    known: Cache<Address, Kept<UeId>>,
+    flights: Flights<Address, Fetched>,
+    metrics: Arc<LookupMetrics>,
+    request_timeout: Duration,
+}
+
+impl SessionLookup {
+    /// Asks these functions and remembers what the configuration allows.
+    pub fn new(
+        bsf: Option<Bsf>,
+        upf: Option<Upf>,
+        pools: NatPools,
+        config: &Config,
+        metrics: Arc<LookupMetrics>,
+    ) -> Self {
+        Self {
+            source: Arc::new(Source { bsf, upf, pools }),
+            lifetime: config.cache.session,
+            known: Cache::new(config.cache.session_entries),
+            flights: Flights::new(),
+            metrics,
+            request_timeout: config.api.request_timeout,
+        }
+    }
+
+    /// The subscription whose prefix holds this address.
+    pub async fn by_ipv6(&self, address: Ipv6Addr, deadline: Instant) -> Fetched {
+        if !session_ipv6(address) {
+            return Err(LookupError::UnknownSubscription);
+        }
+        self.by(Address::V6(address), deadline).await
+    }
+
+    /// The subscription behind a public address; the port decides over a private address.
+    pub async fn by_ipv4(&self, query: Ipv4Query, deadline: Instant) -> Fetched {
+        self.by_checked_ipv4(query, Address::V4(query), deadline)
+            .await
+    }
+
+    /// As [`Self::by_ipv4`], where a private address that contradicts the port is a mismatch.
+    pub async fn by_ipv4_agreeing(&self, query: Ipv4Query, deadline: Instant) -> Fetched {
+        self.by_checked_ipv4(query, Address::V4Agreeing(query), deadline)
+            .await
+    }
+
+    async fn by_checked_ipv4(
+        &self,
+        query: Ipv4Query,
+        address: Address,
+        deadline: Instant,
+    ) -> Fetched {
+        if !session_ipv4(query.public()) || !query.private().is_none_or(session_ipv4) {
+            return Err(LookupError::UnknownSubscription);
+        }
+        self.by(address, deadline).await
+    }
+
+    async fn by(&self, address: Address, deadline: Instant) -> Fetched {
+        if !self.lifetime.is_zero() {
+            if let Some(ue_id) = self.known.get(&address).and_then(Kept::live) {
+                self.metrics.cache(CacheName::Session, CacheOutcome::Hit);
+                return Ok(ue_id);
+            }
+            self.metrics.cache(CacheName::Session, CacheOutcome::Miss);
+        }
+        loop {
+            match self.flights.join(&address, || self.fetch(address)).await {
+                // The flight was older than this request, which still has time of its own.
+                Err(LookupError::Core(sbi::Error::DeadlinePassed)) if Instant::now() < deadline => {
+                }
+                answer => return answer,
+            }
+        }
+    }
+
+    fn fetch(&self, address: Address) -> impl Future<Output = Fetched> + Send + use<> {
+        let source = self.source.clone();
+        let (known, lifetime) = (self.known.clone(), self.lifetime);
+        let deadline = Instant::now() + self.request_timeout;
+        async move {
+            let ue_id = match address {
+                Address::V6(address) => source.by_ipv6(address, deadline).await?,
+                Address::V4(query) => source.by_ipv4(query, deadline).await?,
+                Address::V4Agreeing(query) => source.by_ipv4_agreeing(query, deadline).await?,
+            };
+            if !lifetime.is_zero() {
+                let until = Instant::now() + lifetime;
+                known.insert(
+                    address,
+                    Kept {
+                        value: ue_id.clone(),
+                        until,
+                    },
+                );
+            }
+            Ok(ue_id)
+        }
+    }
+
+    /// Brings the size of the cache into the metrics.
+    pub fn record_size(&self) {
+        self.metrics
+            .cache_size(CacheName::Session, self.known.entry_count());
+    }
+}
+
+/// The functions and tables that know sessions.
+struct Source {
+    bsf: Option<Bsf>,
+    upf: Option<Upf>,
+    pools: NatPools,
+}
+
+/// What stands behind a public address and port.
+enum Behind {
+    Subscription(UeId, Option<Ipv4Addr>),
+    Address(PrivateAddress),
+    Nothing,
+}
+
+impl Source {
+    async fn by_ipv6(&self, address: Ipv6Addr, deadline: Instant) -> Fetched {
+        let Some(bsf) = &self.bsf else {
+            return Err(LookupError::UnknownSubscription);
+        };
+        subscription(bsf.pcf_binding_ipv6(address, deadline).await?)
+    }
+
+    async fn by_ipv4(&self, query: Ipv4Query, deadline: Instant) -> Fetched {
+        match query {
+            Ipv4Query::Port { public, port, .. } => {
+                let behind = self.behind(public, port, deadline).await?;
+                self.resolve(behind, public, deadline).await
+            }
+            Ipv4Query::Private { public, private } => {
+                self.by_private(public, private, deadline).await
+            }
+        }
+    }
+
+    async fn by_ipv4_agreeing(&self, query: Ipv4Query, deadline: Instant) -> Fetched {
+        let Ipv4Query::Port {
+            public,
+            port,
+            private: Some(private),
+        } = query
+        else {
+            return self.by_ipv4(query, deadline).await;
+        };
+        let behind = self.behind(public, port, deadline).await?;
+        let translated = match &behind {
+            Behind::Subscription(_, address) => *address,
+            Behind::Address(found) => Some(found.address),
+            Behind::Nothing => Some(public),
+        };
+        match translated {
+            Some(translated) if translated != private => Err(LookupError::Mismatch),
+            Some(_) => self.resolve(behind, public, deadline).await,
+            // The UPF named the subscription and not its address: the session itself must agree.
+            None => {
+                let by_port = self.resolve(behind, public, deadline).await?;
+                let by_private = self.by_private(public, private, deadline).await;
+                if by_private.is_ok_and(|by_private| by_private == by_port) {
+                    Ok(by_port)
+                } else {
+                    Err(LookupError::Mismatch)
+                }
+            }
+        }
+    }
+
+    /// Translates public address and port: by arithmetic where a pool is configured, else by UPF.
+    async fn behind(
+        &self,
+        public: Ipv4Addr,
+        port: u16,
+        deadline: Instant,
+    ) -> Result<Behind, LookupError> {
+        if let Some(private) = self.pools.by_port(public, port) {
+            return Ok(Behind::Address(private));
+        }
+        let Some(upf) = &self.upf else {
+            return Ok(Behind::Nothing);
+        };
+        let Some(info) = upf.ue_ip_info(public, port, deadline).await? else {
+            return Ok(Behind::Nothing);
+        };
+        let UeIpInfo {
+            supi,
+            gpsi,
+            private_ipv4,
+            ip_domain,
+        } = info;
+        Ok(match (preferred(supi, gpsi), private_ipv4) {
+            (Some(ue_id), address) => Behind::Subscription(ue_id, address),
+            (None, Some(address)) => Behind::Address(PrivateAddress { address, ip_domain }),
+            (None, None) => Behind::Nothing,
+        })
+    }
+
+    /// The subscription of what stands behind a public address.
+    async fn resolve(&self, behind: Behind, public: Ipv4Addr, deadline: Instant) -> Fetched {
+        match behind {
+            Behind::Subscription(ue_id, _) => Ok(ue_id),
+            Behind::Address(private) => self.bound(&private, deadline).await,
+            // No NAT is known to own the address: it is the session's own.
+            Behind::Nothing => self.bound(&unmapped(public), deadline).await,
+        }
+    }
+
+    /// By private address. The public one tells the address space, where a pool knows it.
+    async fn by_private(&self, public: Ipv4Addr, private: Ipv4Addr, deadline: Instant) -> Fetched {
+        match self.pools.by_private(public, private) {
+            Some(private) => self.bound(&private, deadline).await,
+            // The pool owns the public address and says that this private one is not behind it.
+            None if self.pools.cover(public) => Err(LookupError::UnknownSubscription),
+            None => self.bound(&unmapped(private), deadline).await,
+        }
+    }
+
+    async fn bound(&self, private: &PrivateAddress, deadline: Instant) -> Fetched {
+        let Some(bsf) = &self.bsf else {
+            return Err(LookupError::UnknownSubscription);
+        };
+        let domain = private.ip_domain.as_deref();
+        subscription(
+            bsf.pcf_binding_ipv4(private.address, domain, deadline)
+                .await?,
+        )
+    }
+}
+
+fn unmapped(address: Ipv4Addr) -> PrivateAddress {
+    PrivateAddress {
+        address,
+        ip_domain: None,
+    }
+}
+
+/// The permanent identifier where there is one: every function of the core takes it.
+fn preferred(supi: Option<Supi>, gpsi: Option<Gpsi>) -> Option<UeId> {
+    supi.map(UeId::Supi).or(gpsi.map(UeId::Gpsi))
+}
+
+fn subscription(binding: Option<PcfBinding>) -> Fetched {
+    let named = binding.and_then(|found| preferred(found.supi().cloned(), found.gpsi().cloned()));
+    named.ok_or(LookupError::UnknownSubscription)
+}

@@ -1,0 +1,147 @@
+//! The admin listener: `/healthz`, `/readyz`, `/metrics`; HTTP/1.1, for the operator alone.
+
+use std::convert::Infallible;
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::header::{ALLOW, CONTENT_TYPE};
+use http::{HeaderValue, Method, Request, Response, StatusCode};
+use http_body_util::Full;
+use hyper::body::Incoming;
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use prometheus::{Registry, TextEncoder};
+use tokio::net::TcpListener;
+use tokio::sync::Semaphore;
+use tokio_util::sync::CancellationToken;
+
+use super::listen;
+
+/// A scraper, a load balancer, an engineer or two.
+const MAX_CONNECTIONS: usize = 64;
+/// From the first byte of a request's headers to its last, and between two requests.
+const HEADER_READ_TIMEOUT: Duration = Duration::from_secs(60);
+
+/// The admin listener, bound.
+pub struct AdminServer {
+    listener: TcpListener,
+    address: SocketAddr,
+    state: Arc<State>,
+}
+
+/// What the admin listener tells of.
+pub struct State {
+    /// What `/metrics` prints.
+    pub registry: Registry,
+    /// Brings gauges up to date that nobody else does.
+    pub refresh: Box<dyn Fn() + Send + Sync>,
+    /// Whether the core could be asked once.
+    pub core_answered: Box<dyn Fn() -> bool + Send + Sync>,
+    /// Cancelled when the service drains.
+    pub draining: CancellationToken,
+}
+
+impl AdminServer {
+    /// Binds the address.
+    pub fn bind(address: SocketAddr, state: State) -> io::Result<Self> {
+        let listener = listen(address)?;
+        let address = listener.local_addr()?;
+        Ok(Self {
+            listener,
+            address,
+            state: Arc::new(state),
+        })
+    }
+
+    /// Where it listens.
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Serves until it is dropped: readiness must be visible while the service drains.
+    pub async fn run(self) {
+        let connections = Arc::new(Semaphore::new(MAX_CONNECTIONS));
+        loop {
+            let Ok((stream, _)) = self.listener.accept().await else {
+                tokio::time::sleep(super::ACCEPT_PAUSE).await;
+                continue;
+            };
+            let Ok(permit) = connections.clone().try_acquire_owned() else {
+                continue;
+            };
+            let state = self.state.clone();
+            tokio::spawn(async move {
+                let _permit = permit;
+                let service = service_fn(|request| {
+                    let response = state.answer(&request);
+                    async move { Ok::<_, Infallible>(response) }
+                });
+                // How a scraper's connection ends is the scraper's business.
+                let _ = http1::Builder::new()
+                    .timer(TokioTimer::new())
+                    .header_read_timeout(HEADER_READ_TIMEOUT)
+                    .serve_connection(TokioIo::new(stream), service)
+                    .await;
+            });
+        }
+    }
+}
+
+impl State {
+    fn answer(&self, request: &Request<Incoming>) -> Response<Full<Bytes>> {
+        let known = ["/healthz", "/readyz", "/metrics"].contains(&request.uri().path());
+        if known && !matches!(*request.method(), Method::GET | Method::HEAD) {
+            let mut response = text(StatusCode::METHOD_NOT_ALLOWED, "only GET\n");
+            response
+                .headers_mut()
+                .insert(ALLOW, HeaderValue::from_static("GET, HEAD"));
+            return response;
+        }
+        match request.uri().path() {
+            "/healthz" => text(StatusCode::OK, "alive\n"),
+            "/readyz" if self.draining.is_cancelled() => {
+                text(StatusCode::SERVICE_UNAVAILABLE, "draining\n")
+            }
+            "/readyz" if !(self.core_answered)() => text(
+                StatusCode::SERVICE_UNAVAILABLE,
+                "the core has not been reached yet\n",
+            ),
+            "/readyz" => text(StatusCode::OK, "ready\n"),
+            "/metrics" => self.metrics(),
+            _ => text(StatusCode::NOT_FOUND, "/healthz, /readyz or /metrics\n"),
+        }
+    }
+
+    fn metrics(&self) -> Response<Full<Bytes>> {
+        (self.refresh)();
+        match TextEncoder::new().encode_to_string(&self.registry.gather()) {
+            Ok(metrics) => {
+                let mut response = text(StatusCode::OK, metrics);
+                let kind = HeaderValue::from_static(prometheus::TEXT_FORMAT);
+                response.headers_mut().insert(CONTENT_TYPE, kind);
+                response
+            }
+            Err(error) => {
+                tracing::error!(%error, "metrics cannot be encoded");
+                text(
+                    StatusCode::INTERNAL_SERVER_ERROR,
+                    "metrics cannot be encoded\n",
+                )
+            }
+        }
+    }
+}
+
+fn text(status: StatusCode, body: impl Into<Bytes>) -> Response<Full<Bytes>> {
+    let mut response = Response::new(Full::new(body.into()));
+    *response.status_mut() = status;
+    response.headers_mut().insert(
+        CONTENT_TYPE,
+        HeaderValue::from_static("text/plain; charset=utf-8"),
+    );
+    response
+}

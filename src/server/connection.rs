@@ -1,0 +1,335 @@
+//! One connection: HTTP/1.1 or HTTP/2, its limits, its end.
+//!
+//! The protocol is known from the first bytes. A watchdog with one timer closes a connection whose
+//! client is slow with a header section or idle for too long; body and answer have deadlines of
+//! their own in `api`.
+
+use std::convert::Infallible;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::{Request, Response};
+use http_body_util::Full;
+use hyper::body::Incoming;
+use hyper::server::conn::{http1, http2};
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt as _, ReadBuf};
+use tokio::net::TcpStream;
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+
+use super::Service;
+use crate::api::ApiError;
+
+/// The most header bytes of a request; more is answered 431.
+const MAX_HEADER_BYTES: usize = 32 * 1024;
+/// As the HTTP/2 setting counts it.
+const MAX_HEADER_LIST_SIZE: u32 = 32 * 1024;
+/// The most header lines of a request.
+const MAX_HEADERS: usize = 100;
+/// Streams that one HTTP/2 client may have open; more wait at the client.
+const MAX_CONCURRENT_STREAMS: u32 = 256;
+/// One body of the largest size, and a little more.
+const STREAM_WINDOW: u32 = 64 * 1024;
+/// A full house of largest bodies cannot make us hold more than this for one connection.
+const CONNECTION_WINDOW: u32 = 1024 * 1024;
+/// How often an HTTP/2 client is asked whether it is still there.
+const PING_INTERVAL: Duration = Duration::from_secs(30);
+/// How long it may take to say so.
+const PING_TIMEOUT: Duration = Duration::from_secs(10);
+/// What HTTP/2 with prior knowledge begins with (RFC 9113 3.4); no HTTP/1.1 method starts so.
+const HTTP2_PREFACE_START: &[u8] = b"PRI";
+/// Between two looks at a connection that sent less than these three bytes.
+const SNIFF_PAUSE: Duration = Duration::from_millis(20);
+/// How long a client that is turned away may take to read why.
+const TURN_AWAY_TIMEOUT: Duration = Duration::from_secs(1);
+
+/// The time limits of a connection.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Limits {
+    /// From the first byte of a header section to its last.
+    pub(super) header_read_timeout: Duration,
+    /// Without a request.
+    pub(super) idle_timeout: Duration,
+}
+
+/// Answers a connection beyond the limit without reading from it.
+pub(super) async fn turn_away(mut stream: TcpStream) {
+    const ANSWER: &[u8] = b"HTTP/1.1 503 Service Unavailable\r\n\
+        content-type: application/json\r\nretry-after: 1\r\nconnection: close\r\n\
+        content-length: 85\r\n\r\n\
+        {\"status\":503,\"code\":\"UNAVAILABLE\",\"message\":\"There are too many connections already\"}";
+    let answered = async {
+        stream.write_all(ANSWER).await?;
+        stream.shutdown().await
+    };
+    // A client that does not read the refusal has lost nothing but the refusal.
+    let _ = tokio::time::timeout(TURN_AWAY_TIMEOUT, answered).await;
+}
+
+/// Serves a connection to its end.
+pub(super) async fn serve(stream: TcpStream, service: &Arc<Service>, stop: CancellationToken) {
+    if stream.set_nodelay(true).is_err() {
+        return; // Closed already.
+    }
+    let sniffed = tokio::time::timeout(service.limits.header_read_timeout, speaks_http2(&stream));
+    let speaks_http2 = tokio::select! {
+        sniffed = sniffed => match sniffed {
+            Ok(Some(speaks_http2)) => speaks_http2,
+            Ok(None) => return,
+            Err(_elapsed) => return service.metrics.timed_out.inc(),
+        },
+        () = stop.cancelled() => return,
+    };
+    let activity = Arc::new(Activity::new());
+    let io = TokioIo::new(Watched {
+        stream,
+        activity: activity.clone(),
+    });
+    if speaks_http2 {
+        serve_http2(io, service, &activity, stop).await;
+    } else {
+        serve_http1(io, service, &activity, stop).await;
+    }
+}
+
+/// Whether the client opens with the HTTP/2 preface; nothing is taken from the stream. `None`
+/// where it closed before it said anything.
+async fn speaks_http2(stream: &TcpStream) -> Option<bool> {
+    let mut start = [0_u8; 3];
+    loop {
+        let length = stream.peek(&mut start).await.ok()?;
+        let seen = start.get(..length)?;
+        if seen.is_empty() {
+            return None;
+        }
+        if seen == HTTP2_PREFACE_START || !HTTP2_PREFACE_START.starts_with(seen) {
+            return Some(seen == HTTP2_PREFACE_START);
+        }
+        tokio::time::sleep(SNIFF_PAUSE).await;
+    }
+}
+
+async fn serve_http1(
+    io: TokioIo<Watched>,
+    service: &Arc<Service>,
+    activity: &Arc<Activity>,
+    stop: CancellationToken,
+) {
+    let connection = http1::Builder::new()
+        .max_headers(MAX_HEADERS)
+        .max_buf_size(MAX_HEADER_BYTES)
+        .half_close(true)
+        .serve_connection(io, service_fn(|request| answer(service, activity, request)));
+    let mut connection = std::pin::pin!(connection);
+    tokio::select! {
+        _ = connection.as_mut() => return,
+        () = activity.overdue(service.limits) => return service.metrics.timed_out.inc(),
+        () = stop.cancelled() => connection.as_mut().graceful_shutdown(),
+    }
+    let _ = connection.await;
+}
+
+async fn serve_http2(
+    io: TokioIo<Watched>,
+    service: &Arc<Service>,
+    activity: &Arc<Activity>,
+    stop: CancellationToken,
+) {
+    let connection = http2::Builder::new(TokioExecutor::new())
+        .timer(TokioTimer::new())
+        .max_header_list_size(MAX_HEADER_LIST_SIZE)
+        .max_concurrent_streams(MAX_CONCURRENT_STREAMS)
+        .initial_stream_window_size(STREAM_WINDOW)
+        .initial_connection_window_size(CONNECTION_WINDOW)
+        .keep_alive_interval(PING_INTERVAL)
+        .keep_alive_timeout(PING_TIMEOUT)
+        .serve_connection(io, {
+            let (service, activity) = (service.clone(), activity.clone());
+            service_fn(move |request| {
+                let (service, activity) = (service.clone(), activity.clone());
+                async move { answer(&service, &activity, request).await }
+            })
+        });
+    let mut connection = std::pin::pin!(connection);
+    tokio::select! {
+        _ = connection.as_mut() => return,
+        () = activity.idle(service.limits) => service.metrics.timed_out.inc(),
+        () = stop.cancelled() => {}
+    }
+    connection.as_mut().graceful_shutdown();
+    // A client that does not answer the GOAWAY is not waited for longer than an idle one.
+    let _ = tokio::time::timeout(service.limits.idle_timeout, connection).await;
+}
+
+/// One request: counted, and refused where too many are in work.
+async fn answer(
+    service: &Service,
+    activity: &Activity,
+    request: Request<Incoming>,
+) -> Result<Response<Full<Bytes>>, Infallible> {
+    let _in_request = activity.enter();
+    let Ok(_permit) = service.in_flight.try_acquire() else {
+        service.metrics.shed_requests.inc();
+        return Ok(ApiError::unavailable(Some(1)).into_response());
+    };
+    service.metrics.in_flight.inc();
+    let response = service.api.handle(request).await;
+    service.metrics.in_flight.dec();
+    response
+}
+
+/// What the watchdog knows of a connection: times are milliseconds since its start.
+struct Activity {
+    started: Instant,
+    in_flight: AtomicUsize,
+    /// The end of the last request, or the start.
+    idle_since: AtomicU64,
+    /// The first byte after that; 0 while none came.
+    header_since: AtomicU64,
+}
+
+impl Activity {
+    fn new() -> Self {
+        Self {
+            started: Instant::now(),
+            in_flight: AtomicUsize::new(0),
+            idle_since: AtomicU64::new(0),
+            header_since: AtomicU64::new(0),
+        }
+    }
+
+    fn now(&self) -> u64 {
+        u64::try_from(self.started.elapsed().as_millis()).unwrap_or(u64::MAX)
+    }
+
+    fn enter(&self) -> InRequest<'_> {
+        self.in_flight.fetch_add(1, Ordering::Relaxed);
+        self.header_since.store(0, Ordering::Relaxed);
+        InRequest(self)
+    }
+
+    fn bytes_came(&self) {
+        let waiting = self.in_flight.load(Ordering::Relaxed) == 0;
+        if waiting && self.header_since.load(Ordering::Relaxed) == 0 {
+            self.header_since
+                .store(self.now().max(1), Ordering::Relaxed);
+        }
+    }
+
+    /// Ends when the client was slow with a header section, or idle for too long.
+    async fn overdue(&self, limits: Limits) {
+        self.past(
+            |activity| match activity.header_since.load(Ordering::Relaxed) {
+                0 => activity.idle_until(limits),
+                since => since.saturating_add(milliseconds(limits.header_read_timeout)),
+            },
+        )
+        .await;
+    }
+
+    /// Ends when the client had no request in flight for too long.
+    async fn idle(&self, limits: Limits) {
+        self.past(|activity| activity.idle_until(limits)).await;
+    }
+
+    fn idle_until(&self, limits: Limits) -> u64 {
+        self.idle_since
+            .load(Ordering::Relaxed)
+            .saturating_add(milliseconds(limits.idle_timeout))
+    }
+
+    /// Ends when no request is in flight and `limit` has passed. Looks again at most when the
+    /// shortest limit could have passed, so that a busy connection costs a timer now and then.
+    async fn past(&self, limit: impl Fn(&Self) -> u64) {
+        loop {
+            let now = self.now();
+            let busy = self.in_flight.load(Ordering::Relaxed) > 0;
+            let limit = limit(self);
+            if !busy && limit <= now {
+                return;
+            }
+            let wait = limit.saturating_sub(now).clamp(MIN_WATCH, MAX_WATCH);
+            tokio::time::sleep(Duration::from_millis(wait)).await;
+        }
+    }
+}
+
+/// Milliseconds between two looks of the watchdog, at least and at most.
+const MIN_WATCH: u64 = 50;
+const MAX_WATCH: u64 = 1000;
+
+fn milliseconds(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}
+
+/// A request in work on a connection.
+struct InRequest<'a>(&'a Activity);
+
+impl Drop for InRequest<'_> {
+    fn drop(&mut self) {
+        self.0.idle_since.store(self.0.now(), Ordering::Relaxed);
+        self.0.in_flight.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+/// A stream that tells the watchdog when bytes come.
+struct Watched {
+    stream: TcpStream,
+    activity: Arc<Activity>,
+}
+
+impl AsyncRead for Watched {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<std::io::Result<()>> {
+        let polled = Pin::new(&mut self.stream).poll_read(context, buffer);
+        if polled.is_ready() {
+            self.activity.bytes_came();
+        }
+        polled
+    }
+}
+
+impl AsyncWrite for Watched {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<std::io::Result<usize>> {
+        Pin::new(&mut self.stream).poll_write(context, bytes)
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        slices: &[std::io::IoSlice<'_>],
+    ) -> Poll<std::io::Result<usize>> {
+        Pin::new(&mut self.stream).poll_write_vectored(context, slices)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.stream.is_write_vectored()
+    }
+
+    fn poll_flush(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<std::io::Result<()>> {
+        Pin::new(&mut self.stream).poll_flush(context)
+    }
+
+    fn poll_shutdown(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<std::io::Result<()>> {
+        Pin::new(&mut self.stream).poll_shutdown(context)
+    }
+}

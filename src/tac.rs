@@ -1,0 +1,241 @@
+//! Which make and model a Type Allocation Code stands for: a table loaded at start.
+//!
+//! Real TAC data is licensed by the GSMA and brought by the operator as CSV with the header
+//! `tac,manufacturer,model`. Names are kept once in one arena, so that 250,000 rows take a few
+//! megabytes.
+
+use std::collections::HashMap;
+use std::io::Read;
+use std::path::{Path, PathBuf};
+
+use csv::ByteRecord;
+use device::Tac;
+
+/// Bad rows named in the log, at most; the rest is counted.
+const MOST_ROWS_NAMED: usize = 20;
+/// The columns, in order.
+const HEADER: [&str; 3] = ["tac", "manufacturer", "model"];
+
+/// Make and model of a device type.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct DeviceType<'a> {
+    /// Who made it.
+    pub manufacturer: Option<&'a str>,
+    /// What it is called.
+    pub model: Option<&'a str>,
+}
+
+/// Device types by TAC.
+#[derive(Debug, Default)]
+pub struct TacTable {
+    rows: HashMap<Tac, Row>,
+    names: Names,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Row {
+    manufacturer: Name,
+    model: Name,
+}
+
+/// Why a table cannot be loaded.
+#[derive(Debug, thiserror::Error)]
+#[error("TAC table {}: {reason}", path.display())]
+pub struct TacError {
+    path: PathBuf,
+    reason: String,
+}
+
+impl TacTable {
+    /// Reads a file. Bad rows are named in the log and skipped; an unreadable file is an error.
+    pub fn from_file(path: &Path) -> Result<Self, TacError> {
+        let fault = |reason: String| TacError {
+            path: path.to_owned(),
+            reason,
+        };
+        let file = std::fs::File::open(path).map_err(|error| fault(error.to_string()))?;
+        Self::read(file).map_err(fault)
+    }
+
+    /// Reads CSV text.
+    pub fn read(source: impl Read) -> Result<Self, String> {
+        let mut reader = csv::ReaderBuilder::new().flexible(true).from_reader(source);
+        let header = reader.byte_headers().map_err(|error| error.to_string())?;
+        if !header.iter().eq(HEADER.iter().map(|name| name.as_bytes())) {
+            return Err(format!("the first line must be {}", HEADER.join(",")));
+        }
+        let mut table = Self::default();
+        let mut interned = HashMap::new();
+        let mut bad_rows = BadRows::default();
+        let mut record = ByteRecord::new();
+        while reader
+            .read_byte_record(&mut record)
+            .map_err(|error| error.to_string())?
+        {
+            if let Err(reason) = table.add(&record, &mut interned) {
+                bad_rows.name(record.position().map_or(0, csv::Position::line), reason);
+            }
+        }
+        table.rows.shrink_to_fit();
+        table.names.0.shrink_to_fit();
+        bad_rows.report(table.rows.len());
+        Ok(table)
+    }
+
+    fn add(
+        &mut self,
+        record: &ByteRecord,
+        interned: &mut HashMap<Box<str>, Name>,
+    ) -> Result<(), &'static str> {
+        let mut fields = record.iter().map(std::str::from_utf8);
+        let (Some(Ok(tac)), Some(Ok(manufacturer)), Some(Ok(model)), None) =
+            (fields.next(), fields.next(), fields.next(), fields.next())
+        else {
+            return Err("not three columns of UTF-8");
+        };
+        let tac = Tac::parse(tac.trim()).ok_or("the TAC is not 8 digits")?;
+        if self.rows.contains_key(&tac) {
+            return Err("the TAC stands in an earlier row");
+        }
+        let manufacturer = self.names.intern(manufacturer.trim(), interned)?;
+        let model = self.names.intern(model.trim(), interned)?;
+        self.rows.insert(
+            tac,
+            Row {
+                manufacturer,
+                model,
+            },
+        );
+        Ok(())
+    }
+
+    /// The device type of a TAC, where the table knows it.
+    pub fn get(&self, tac: Tac) -> Option<DeviceType<'_>> {
+        let row = self.rows.get(&tac)?;
+        Some(DeviceType {
+            manufacturer: self.names.get(row.manufacturer),
+            model: self.names.get(row.model),
+        })
+    }
+
+    /// The number of device types.
+    pub fn len(&self) -> usize {
+        self.rows.len()
+    }
+
+    /// Whether the table knows no device type.
+    pub fn is_empty(&self) -> bool {
+        self.rows.is_empty()
+    }
+}
+
+/// All names, one after the other.
+#[derive(Debug, Default)]
+struct Names(String);
+
+/// Where a name stands.
+#[derive(Debug, Clone, Copy)]
+struct Name {
+    start: u32,
+    length: u16,
+}
+
+impl Names {
+    fn intern(
+        &mut self,
+        text: &str,
+        interned: &mut HashMap<Box<str>, Name>,
+    ) -> Result<Name, &'static str> {
+        if let Some(name) = interned.get(text) {
+            return Ok(*name);
+        }
+        let start = u32::try_from(self.0.len()).map_err(|_| "the table is over 4 GiB")?;
+        let length = u16::try_from(text.len()).map_err(|_| "a name is over 64 KiB")?;
+        self.0.push_str(text);
+        let name = Name { start, length };
+        interned.insert(text.into(), name);
+        Ok(name)
+    }
+
+    /// The text of a name; an empty one is no name.
+    fn get(&self, name: Name) -> Option<&str> {
+        let start = usize::try_from(name.start).ok()?;
+        let text = self.0.get(start..start + usize::from(name.length))?;
+        (!text.is_empty()).then_some(text)
+    }
+}
+
+/// Rows that were skipped.
+#[derive(Default)]
+struct BadRows(usize);
+
+impl BadRows {
+    fn name(&mut self, line: u64, reason: &'static str) {
+        if self.0 < MOST_ROWS_NAMED {
+            tracing::warn!(line, reason, "TAC table: row skipped");
+        }
+        self.0 += 1;
+    }
+
+    fn report(&self, loaded: usize) {
+        if self.0 > 0 {
+            tracing::warn!(loaded, skipped = self.0, "TAC table: rows were skipped");
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn table(rows: &str) -> TacTable {
+        TacTable::read(format!("tac,manufacturer,model\n{rows}").as_bytes()).unwrap()
+    }
+
+    fn get(table: &TacTable, tac: &str) -> Option<(String, String)> {
+        let found = table.get(Tac::parse(tac).unwrap())?;
+        let text = |name: Option<&str>| name.unwrap_or("-").to_owned();
+        Some((text(found.manufacturer), text(found.model)))
+    }
+
+    #[test]
+    fn a_tac_gives_make_and_model() {
+        let table = table("49015420,Nokia,3110\n01234567,\"Acme, Inc.\",\"A \"\"B\"\"\"\n");
+        assert_eq!(
+            get(&table, "49015420"),
+            Some(("Nokia".into(), "3110".into()))
+        );
+        assert_eq!(
+            get(&table, "01234567"),
+            Some(("Acme, Inc.".into(), "A \"B\"".into()))
+        );
+        assert_eq!(get(&table, "00000000"), None);
+    }
+
+    #[test]
+    fn bad_rows_are_skipped_and_the_rest_is_kept() {
+        let table = table(
+            "4901542,Nokia,short\n49015420,Nokia,3110\n49015420,Other,again\nx,y\n\
+             35693803,,Phone One\n35693804,Example,\n1,2,3,4\n",
+        );
+        assert_eq!(table.len(), 3);
+        assert_eq!(
+            get(&table, "49015420"),
+            Some(("Nokia".into(), "3110".into()))
+        );
+        assert_eq!(
+            get(&table, "35693803"),
+            Some(("-".into(), "Phone One".into()))
+        );
+        assert_eq!(
+            get(&table, "35693804"),
+            Some(("Example".into(), "-".into()))
+        );
+    }
+
+    #[test]
+    fn a_file_that_is_no_table_is_refused() {
+        assert!(TacTable::read("imei,make\n1,2\n".as_bytes()).is_err());
+        assert!(TacTable::from_file(Path::new("no/such/file.csv")).is_err());
+    }
+}

@@ -1,0 +1,288 @@
+//! Prometheus metrics. Every handle is resolved at start: the hot path only counts.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use prometheus::{
+    Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts,
+    Registry,
+};
+
+use crate::api::{ErrorCode, Operation, Version};
+
+/// Buckets in seconds: answers from memory take microseconds, answers from a core milliseconds.
+const DURATION_BUCKETS: [f64; 14] = [
+    0.000_05, 0.000_1, 0.000_25, 0.000_5, 0.001, 0.002_5, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1.0,
+    2.5,
+];
+
+/// All metrics of a bridge, and where they are gathered.
+#[derive(Clone)]
+pub struct Metrics {
+    /// What `/metrics` prints.
+    pub registry: Registry,
+    /// Requests of API consumers.
+    pub api: Arc<ApiMetrics>,
+    /// Connections and shed load.
+    pub server: Arc<ServerMetrics>,
+    /// Caches and times.
+    pub lookup: Arc<LookupMetrics>,
+    /// Calls to the core.
+    pub core: adapters::sbi::Metrics,
+}
+
+impl Metrics {
+    /// Registers every metric under a registry of its own.
+    pub fn new() -> Result<Self, prometheus::Error> {
+        let registry = Registry::new();
+        Ok(Self {
+            api: Arc::new(ApiMetrics::register(&registry)?),
+            server: Arc::new(ServerMetrics::register(&registry)?),
+            lookup: Arc::new(LookupMetrics::register(&registry)?),
+            core: adapters::sbi::Metrics::register(&registry)?,
+            registry,
+        })
+    }
+}
+
+/// Requests by version, operation, status and code.
+pub struct ApiMetrics {
+    by_operation: Vec<OperationMetrics>,
+    /// Requests to no operation: unknown paths.
+    unrouted: Vec<(ErrorCode, IntCounter)>,
+}
+
+struct OperationMetrics {
+    version: Version,
+    operation: Operation,
+    ok: IntCounter,
+    errors: Vec<(ErrorCode, IntCounter)>,
+    duration: Histogram,
+}
+
+impl ApiMetrics {
+    fn register(registry: &Registry) -> Result<Self, prometheus::Error> {
+        let labels = ["version", "operation", "status", "code"];
+        let requests = IntCounterVec::new(
+            Opts::new("pei_bridge_requests_total", "Requests of API consumers"),
+            &labels,
+        )?;
+        let durations = HistogramVec::new(
+            HistogramOpts::new(
+                "pei_bridge_request_duration_seconds",
+                "From the end of a request's headers to its answer",
+            )
+            .buckets(DURATION_BUCKETS.to_vec()),
+            &["version", "operation"],
+        )?;
+        registry.register(Box::new(requests.clone()))?;
+        registry.register(Box::new(durations.clone()))?;
+        let errors = |version: &str, operation: &str| -> Vec<(ErrorCode, IntCounter)> {
+            ErrorCode::ALL
+                .iter()
+                .map(|code| {
+                    let status = code.status().as_str().to_owned();
+                    let labels = [version, operation, status.as_str(), code.label()];
+                    (*code, requests.with_label_values(&labels))
+                })
+                .collect()
+        };
+        let by_operation = Version::ALL
+            .iter()
+            .flat_map(|version| {
+                version
+                    .operations()
+                    .iter()
+                    .map(|operation| (*version, *operation))
+            })
+            .map(|(version, operation)| OperationMetrics {
+                version,
+                operation,
+                ok: requests.with_label_values(&[
+                    version.as_str(),
+                    operation.as_str(),
+                    "200",
+                    "OK",
+                ]),
+                errors: errors(version.as_str(), operation.as_str()),
+                duration: durations.with_label_values(&[version.as_str(), operation.as_str()]),
+            })
+            .collect();
+        Ok(Self {
+            by_operation,
+            unrouted: errors("none", "none"),
+        })
+    }
+
+    /// Counts one answer; `target` is what the path named, if it named anything.
+    pub fn answered(
+        &self,
+        target: Option<(Version, Operation)>,
+        error: Option<ErrorCode>,
+        took: Duration,
+    ) {
+        let served = target.and_then(|(version, operation)| {
+            self.by_operation
+                .iter()
+                .find(|metrics| metrics.version == version && metrics.operation == operation)
+        });
+        if let Some(metrics) = served {
+            metrics.duration.observe(took.as_secs_f64());
+        }
+        let Some(error) = error else {
+            if let Some(metrics) = served {
+                metrics.ok.inc();
+            }
+            return;
+        };
+        let errors = served.map_or(&self.unrouted, |metrics| &metrics.errors);
+        if let Some((_, counter)) = errors.iter().find(|(code, _)| *code == error) {
+            counter.inc();
+        }
+    }
+}
+
+/// Connections of API consumers, and what was refused to protect the rest.
+pub struct ServerMetrics {
+    /// Connections open now.
+    pub connections: IntGauge,
+    /// Connections accepted so far.
+    pub accepted: IntCounter,
+    /// Requests in work now.
+    pub in_flight: IntGauge,
+    /// Connections refused because there were too many.
+    pub shed_connections: IntCounter,
+    /// Requests refused because there were too many.
+    pub shed_requests: IntCounter,
+    /// Connections closed because their client was too slow, or idle too long.
+    pub timed_out: IntCounter,
+}
+
+impl ServerMetrics {
+    fn register(registry: &Registry) -> Result<Self, prometheus::Error> {
+        let shed = IntCounterVec::new(
+            Opts::new("pei_bridge_shed_total", "Refused to protect the rest"),
+            &["what"],
+        )?;
+        let metrics = Self {
+            connections: IntGauge::new(
+                "pei_bridge_connections",
+                "Connections of API consumers open now",
+            )?,
+            accepted: IntCounter::new(
+                "pei_bridge_connections_accepted_total",
+                "Connections of API consumers accepted",
+            )?,
+            in_flight: IntGauge::new("pei_bridge_requests_in_flight", "Requests in work now")?,
+            shed_connections: shed.with_label_values(&["connection"]),
+            shed_requests: shed.with_label_values(&["request"]),
+            timed_out: IntCounter::new(
+                "pei_bridge_connections_timed_out_total",
+                "Connections closed because their client was slow or idle",
+            )?,
+        };
+        registry.register(Box::new(shed))?;
+        registry.register(Box::new(metrics.connections.clone()))?;
+        registry.register(Box::new(metrics.accepted.clone()))?;
+        registry.register(Box::new(metrics.in_flight.clone()))?;
+        registry.register(Box::new(metrics.timed_out.clone()))?;
+        Ok(metrics)
+    }
+}
+
+/// A cache, as its metrics call it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum CacheName {
+    /// Subscription to device.
+    Equipment,
+    /// Address to subscription.
+    Session,
+    /// Nothing there.
+    NoneFound,
+}
+
+/// What a cache had.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum CacheOutcome {
+    /// The answer.
+    Hit,
+    /// Nothing that is still believed.
+    Miss,
+}
+
+/// Caches by name and outcome, and answers for which the core gave no time.
+pub struct LookupMetrics {
+    equipment: CacheMetrics,
+    session: CacheMetrics,
+    none_found: CacheMetrics,
+    time_missing: IntCounter,
+}
+
+struct CacheMetrics {
+    hits: IntCounter,
+    misses: IntCounter,
+    entries: IntGauge,
+}
+
+impl LookupMetrics {
+    fn register(registry: &Registry) -> Result<Self, prometheus::Error> {
+        let requests = IntCounterVec::new(
+            Opts::new(
+                "pei_bridge_cache_requests_total",
+                "What the caches were asked",
+            ),
+            &["cache", "outcome"],
+        )?;
+        let entries = IntGaugeVec::new(
+            Opts::new("pei_bridge_cache_entries", "Entries in the caches now"),
+            &["cache"],
+        )?;
+        let time_missing = IntCounter::new(
+            "pei_bridge_core_time_missing_total",
+            "Answers of the core without any time, dated by their receipt",
+        )?;
+        registry.register(Box::new(requests.clone()))?;
+        registry.register(Box::new(entries.clone()))?;
+        registry.register(Box::new(time_missing.clone()))?;
+        let cache = |name: &str| CacheMetrics {
+            hits: requests.with_label_values(&[name, "hit"]),
+            misses: requests.with_label_values(&[name, "miss"]),
+            entries: entries.with_label_values(&[name]),
+        };
+        Ok(Self {
+            equipment: cache("equipment"),
+            session: cache("session"),
+            none_found: cache("none_found"),
+            time_missing,
+        })
+    }
+
+    /// Counts one question to a cache.
+    pub fn cache(&self, name: CacheName, outcome: CacheOutcome) {
+        let metrics = self.of(name);
+        match outcome {
+            CacheOutcome::Hit => metrics.hits.inc(),
+            CacheOutcome::Miss => metrics.misses.inc(),
+        }
+    }
+
+    /// Sets the size of a cache.
+    pub fn cache_size(&self, name: CacheName, entries: u64) {
+        self.of(name)
+            .entries
+            .set(i64::try_from(entries).unwrap_or(i64::MAX));
+    }
+
+    /// Counts an answer of the core that carried no time at all.
+    pub fn time_missing(&self) {
+        self.time_missing.inc();
+    }
+
+    fn of(&self, name: CacheName) -> &CacheMetrics {
+        match name {
+            CacheName::Equipment => &self.equipment,
+            CacheName::Session => &self.session,
+            CacheName::NoneFound => &self.none_found,
+        }
+    }
+}
