@@ -267,3 +267,49 @@ impl PcfBinding {
         })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_prefix_is_the_first_half_of_the_address() {
+        let address: Ipv6Addr = "2001:db8:85a3:8d3:1:2:3:4".parse().unwrap();
+        for (dialect, end) in [
+            (
+                Dialect::Address,
+                "?ipv6Prefix=2001:db8:85a3:8d3:1:2:3:4%2F128",
+            ),
+            (Dialect::Prefix, "?ipv6Prefix=2001:db8:85a3:8d3::%2F64"),
+        ] {
+            assert!(
+                dialect
+                    .path(address)
+                    .build()
+                    .unwrap()
+                    .as_str()
+                    .ends_with(end)
+            );
+        }
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn any_bytes_are_a_binding_or_an_error(body: Vec<u8>) {
+            let _ = PcfBinding::from_json(&body);
+        }
+
+        #[test]
+        fn any_identifiers_are_read_or_refused(supi in ".{0,30}", gpsi in ".{0,30}") {
+            let body = serde_json::json!({"supi": supi, "gpsi": gpsi}).to_string();
+            let known = Supi::parse(&supi).is_ok() && Gpsi::parse(&gpsi).is_ok();
+            proptest::prop_assert_eq!(PcfBinding::from_json(body.as_bytes()).is_ok(), known);
+        }
+    }
+
+    #[test]
+    fn deep_nesting_is_an_error_and_no_overflow() {
+        let body = [br#"{"x":"#.as_slice(), &b"[".repeat(200_000)].concat();
+        assert_eq!(PcfBinding::from_json(&body), Err(Error::BadAnswer));
+    }
+}

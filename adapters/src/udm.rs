@@ -275,3 +275,22 @@ impl Consent {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    proptest::proptest! {
+        #[test]
+        fn any_bytes_are_a_registration_or_an_error(body: Vec<u8>) {
+            let _ = Registration::from_json(&body);
+        }
+
+        #[test]
+        fn any_members_are_read_or_refused(pei in ".{0,30}", time in "[-0-9T:.Zz+]{0,30}") {
+            let body = serde_json::json!({"pei": pei, "registrationTime": time}).to_string();
+            let known = Pei::parse(&pei).is_ok() && time.parse::<Timestamp>().is_ok();
+            proptest::prop_assert_eq!(Registration::from_json(body.as_bytes()).is_ok(), known);
+        }
+    }
+}

@@ -106,3 +106,22 @@ impl UeIpInfo {
         Ok(leads.then_some(info))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    proptest::proptest! {
+        #[test]
+        fn any_bytes_are_information_or_an_error(body: Vec<u8>) {
+            let _ = UeIpInfo::from_json(&body);
+        }
+
+        #[test]
+        fn any_address_is_read_or_refused(address in "[0-9.]{0,18}") {
+            let body = serde_json::json!({"privateIpv4Address": address}).to_string();
+            let known = address.parse::<Ipv4Addr>().is_ok();
+            proptest::prop_assert_eq!(UeIpInfo::from_json(body.as_bytes()).is_ok(), known);
+        }
+    }
+}

@@ -78,6 +78,8 @@ impl Connection {
             .map_err(|_| OpenError::Handshake)?;
         let mut ping_pong = driver.ping_pong().ok_or(OpenError::Handshake)?;
         tokio::select! {
+            // The connection first, so that its window is on the wire before anything else.
+            biased;
             _ = &mut driver => return Err(OpenError::Handshake),
             pong = ping_pong.ping(Ping::opaque()) => pong.map_err(|_| OpenError::Handshake)?,
         };

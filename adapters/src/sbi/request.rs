@@ -100,7 +100,7 @@ impl Path {
 
     /// The whole; an error only when it is longer than a URI can be, which only a value that the
     /// core itself gave can make it.
-    pub(super) fn build(self) -> Result<PathAndQuery, Error> {
+    pub(crate) fn build(self) -> Result<PathAndQuery, Error> {
         PathAndQuery::from_maybe_shared(Bytes::from(self.0)).map_err(|_| Error::BadAnswer)
     }
 }

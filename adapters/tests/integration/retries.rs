@@ -14,9 +14,7 @@ fn ue() -> UeId {
     Supi::parse("imsi-001010000000001").unwrap().into()
 }
 
-fn none() -> Result<AmfRegistration, Error> {
-    Ok(AmfRegistration::Unspecified)
-}
+const NONE: Result<AmfRegistration, Error> = Ok(AmfRegistration::Unspecified);
 
 /// A client whose connections to all of these cores are up, so that turns are predictable.
 async fn udm(cores: &[&Core], settings: &Settings) -> Udm {
@@ -32,11 +30,9 @@ async fn udm(cores: &[&Core], settings: &Settings) -> Udm {
 
 #[tokio::test]
 async fn a_refused_stream_is_asked_again_as_often_as_allowed() {
-    for (refusals, expected, requests) in [
-        (1, none(), 2),
-        (2, none(), 3),
-        (3, Err(Error::Unreachable), 3),
-    ] {
+    for (refusals, expected, requests) in
+        [(1, NONE, 2), (2, NONE, 3), (3, Err(Error::Unreachable), 3)]
+    {
         let core = Core::start(move |_, n| {
             if n < refusals {
                 Reply::Reset(Reason::REFUSED_STREAM)
@@ -74,10 +70,7 @@ async fn another_instance_is_asked_after_a_503_and_preferred_for_a_while() {
     let idle = Core::start(|_, _| Reply::status(404)).await;
     let udm = udm(&[&busy, &idle], &quick()).await;
     for _ in 0..10 {
-        assert_eq!(
-            udm.amf_3gpp_access_registration(&ue(), soon()).await,
-            none()
-        );
+        assert_eq!(udm.amf_3gpp_access_registration(&ue(), soon()).await, NONE);
     }
     assert_eq!(busy.asked().len(), 1);
     assert_eq!(idle.asked().len(), 10);
@@ -115,10 +108,7 @@ async fn requests_take_turns_among_the_healthy_endpoints() {
     let roots = vec![cores[0].root(), dead, cores[1].root()];
     let udm = Udm::new(client(NfType::Udm, roots, &quick()));
     while cores.iter().any(|core| core.asked().len() < 10) {
-        assert_eq!(
-            udm.amf_3gpp_access_registration(&ue(), soon()).await,
-            none()
-        );
+        assert_eq!(udm.amf_3gpp_access_registration(&ue(), soon()).await, NONE);
     }
     // The dead one's turns fall to the one behind it, and nobody else's do.
     let [first, last] = cores.map(|core| core.asked().len());
@@ -143,8 +133,9 @@ async fn a_deadline_ends_the_call_and_cancels_the_stream() {
 async fn a_caller_that_goes_away_cancels_the_stream() {
     let core = Core::start(|_, _| Reply::Hang).await;
     let udm = udm(&[&core], &quick()).await;
+    let caller = udm.clone();
     let call = tokio::spawn(async move {
-        let _ = udm.amf_3gpp_access_registration(&ue(), soon()).await;
+        let _ = caller.amf_3gpp_access_registration(&ue(), soon()).await;
     });
     eventually("the request has arrived", || core.asked().len() == 1).await;
     call.abort();
@@ -165,7 +156,7 @@ async fn streams_beyond_the_peers_limit_wait_for_their_turn() {
         })
         .collect();
     for call in calls {
-        assert_eq!(call.await.unwrap(), none());
+        assert_eq!(call.await.unwrap(), NONE);
     }
     assert_eq!(core.asked().len(), 20);
     assert_eq!(core.most_streams(), 1);
@@ -194,8 +185,5 @@ async fn waiting_for_a_turn_ends_with_the_deadline() {
     let result = udm.amf_3gpp_access_registration(&ue(), deadline).await;
     assert_eq!(result, Err(Error::DeadlinePassed));
     hanging.abort();
-    assert_eq!(
-        udm.amf_3gpp_access_registration(&ue(), soon()).await,
-        none()
-    );
+    assert_eq!(udm.amf_3gpp_access_registration(&ue(), soon()).await, NONE);
 }
