@@ -11,7 +11,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::app::App;
 use crate::config::{Config, Layers};
-use crate::demo;
+use crate::demo::{self, DemoError};
 use crate::telemetry::logs;
 
 /// Bad usage or bad configuration.
@@ -79,10 +79,7 @@ pub fn run(arguments: Arguments) -> ExitCode {
             Ok(config) => serve(&config),
             Err(error) => refuse(&error),
         },
-        Command::Demo(arguments) => match demo::config(&arguments) {
-            Ok(config) => demo(&arguments, config),
-            Err(error) => refuse(&error),
-        },
+        Command::Demo(arguments) => demo(&arguments),
     }
 }
 
@@ -114,17 +111,15 @@ fn serve(config: &Config) -> ExitCode {
     })
 }
 
-fn demo(arguments: &DemoArguments, config: Config) -> ExitCode {
-    if let Err(error) = logs::install(&config.log) {
-        return refuse(&error);
-    }
+fn demo(arguments: &DemoArguments) -> ExitCode {
     with_runtime(async {
         let stop = CancellationToken::new();
         if let Err(error) = cancel_on_signal(stop.clone()) {
             return fail(&error);
         }
-        match demo::run(arguments, config, stop).await {
+        match demo::run(arguments, stop).await {
             Ok(()) => ExitCode::SUCCESS,
+            Err(DemoError::Config(error)) => refuse(&error),
             Err(error) => fail(&error),
         }
     })

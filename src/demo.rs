@@ -9,7 +9,7 @@ use std::io::{self, Write as _};
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use adapters::sbi::{ApiRoot, InvalidApiRoot};
+use adapters::sbi::ApiRoot;
 use simcore::{Options, Simcore};
 use tokio_util::sync::CancellationToken;
 
@@ -17,6 +17,7 @@ use crate::app::{App, StartError};
 use crate::cli::DemoArguments;
 use crate::config::{Config, ConfigError, Layers, LogFormat};
 use crate::tac::TacTable;
+use crate::telemetry::logs;
 use questions::Unexpected;
 
 /// Short, so that a tester sees a change in the core at once.
@@ -33,7 +34,7 @@ pub enum DemoError {
     /// The bridge cannot start.
     #[error(transparent)]
     Start(#[from] StartError),
-    /// The core's address is no apiRoot.
+    /// The settings laid over the demo's own are not understood.
     #[error(transparent)]
     Config(#[from] ConfigError),
     /// The embedded table of device types cannot be read.
@@ -47,48 +48,8 @@ pub enum DemoError {
     Output(#[from] io::Error),
 }
 
-/// The demo's own settings, with file, environment and flags over them.
-pub fn config(arguments: &DemoArguments) -> Result<Config, ConfigError> {
-    let mut base = Config::default();
-    base.cache.equipment = LIFETIME;
-    base.cache.none_found = LIFETIME;
-    base.log.format = LogFormat::Text;
-    "warn".clone_into(&mut base.log.level);
-    // Replaced by the core's true address once it listens; until then it names what will be there.
-    set_core(&mut base, arguments.core_listen)?;
-    let mut config = Layers::over(base, arguments.config.clone()).load()?;
-    if let Some(listen) = arguments.api_listen {
-        config.api.listen = listen;
-    }
-    if let Some(listen) = arguments.admin_listen {
-        config.admin.listen = listen;
-    }
-    if let Some(level) = &arguments.log {
-        config.log.level.clone_from(level);
-    }
-    config.validate()?;
-    Ok(config)
-}
-
-fn set_core(config: &mut Config, address: SocketAddr) -> Result<(), ConfigError> {
-    let root: ApiRoot = format!("http://{address}")
-        .parse()
-        .map_err(|error: InvalidApiRoot| ConfigError::Invalid {
-            key: "core.udm",
-            reason: error.to_string(),
-        })?;
-    config.core.udm = vec![root.clone()];
-    config.core.bsf = vec![root.clone()];
-    config.core.upf = vec![root];
-    Ok(())
-}
-
 /// Runs until `stop` is cancelled, or with `--once` until every question is answered.
-pub async fn run(
-    arguments: &DemoArguments,
-    mut config: Config,
-    stop: CancellationToken,
-) -> Result<(), DemoError> {
+pub async fn run(arguments: &DemoArguments, stop: CancellationToken) -> Result<(), DemoError> {
     let core = Simcore::start(Options {
         core_listen: arguments.core_listen,
         control_listen: arguments.control_listen,
@@ -96,15 +57,13 @@ pub async fn run(
         ..Options::default()
     })
     .await?;
-    if arguments.core_listen.port() == 0 {
-        set_core(&mut config, core.core_addr())?;
-    }
-    let app = match &config.tac.file {
-        Some(_) => App::build(&config)?,
-        None => {
-            let table = TacTable::read(simcore::TAC_CSV.as_bytes()).map_err(DemoError::Tac)?;
-            App::build_with(&config, table)?
-        }
+    let config = configure(arguments, core.core_addr())?;
+    logs::install(&config.log).map_err(|error| invalid("log.level", &error))?;
+    let app = if config.tac.file.is_some() {
+        App::build(&config)?
+    } else {
+        let table = TacTable::read(simcore::TAC_CSV.as_bytes()).map_err(DemoError::Tac)?;
+        App::build_with(&config, table)?
     };
     let (api, admin) = (app.api_address(), app.admin_address());
     let app_stop = app.stop_token();
@@ -122,6 +81,39 @@ pub async fn run(
     let _ = running.await;
     core.stop().await;
     outcome
+}
+
+/// The demo's own settings, with file, environment and flags over them.
+fn configure(arguments: &DemoArguments, core: SocketAddr) -> Result<Config, ConfigError> {
+    let mut base = Config::default();
+    base.cache.equipment = LIFETIME;
+    base.cache.none_found = LIFETIME;
+    base.log.format = LogFormat::Text;
+    "warn".clone_into(&mut base.log.level);
+    let root = format!("http://{core}").parse::<ApiRoot>();
+    let root = root.map_err(|error| invalid("core.udm", &error))?;
+    base.core.udm = vec![root.clone()];
+    base.core.bsf = vec![root.clone()];
+    base.core.upf = vec![root];
+    let mut config = Layers::over(base, arguments.config.clone()).load()?;
+    if let Some(listen) = arguments.api_listen {
+        config.api.listen = listen;
+    }
+    if let Some(listen) = arguments.admin_listen {
+        config.admin.listen = listen;
+    }
+    if let Some(level) = &arguments.log {
+        config.log.level.clone_from(level);
+    }
+    config.validate()?;
+    Ok(config)
+}
+
+fn invalid(key: &'static str, reason: &dyn std::fmt::Display) -> ConfigError {
+    ConfigError::Invalid {
+        key,
+        reason: reason.to_string(),
+    }
 }
 
 /// What to paste next.

@@ -1,6 +1,10 @@
 //! Writing an answer.
 
+use std::fmt;
+
 use bytes::Bytes;
+use device::subscription::Revealed;
+use device::{Imei, Imeisv, Tac};
 use http::header::{CACHE_CONTROL, CONTENT_TYPE};
 use http::{HeaderValue, Response};
 use http_body_util::Full;
@@ -14,7 +18,7 @@ use crate::lookup::Answer;
 use crate::tac::DeviceType;
 
 /// RFC 3339 in UTC with three digits of milliseconds.
-static LAST_CHECKED: DateTimePrinter = DateTimePrinter::new().precision(Some(3));
+static RFC_3339: DateTimePrinter = DateTimePrinter::new().precision(Some(3));
 
 /// Enough for every member with names of usual length.
 const USUAL_LENGTH: usize = 256;
@@ -23,18 +27,35 @@ const USUAL_LENGTH: usize = 256;
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
 struct Members<'a> {
-    #[serde(serialize_with = "last_checked")]
-    last_checked: i64,
-    #[serde(skip_serializing_if = "Option::is_none", serialize_with = "displayed")]
-    imeisv: Option<device::subscription::Revealed<'a, device::Imeisv>>,
-    #[serde(skip_serializing_if = "Option::is_none", serialize_with = "displayed")]
-    imei: Option<device::subscription::Revealed<'a, device::Imei>>,
-    #[serde(serialize_with = "displayed")]
-    tac: Option<device::Tac>,
+    last_checked: LastChecked,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    imeisv: Option<Shown<Revealed<'a, Imeisv>>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    imei: Option<Shown<Revealed<'a, Imei>>>,
+    tac: Shown<Tac>,
     #[serde(skip_serializing_if = "Option::is_none")]
     model: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     manufacturer: Option<&'a str>,
+}
+
+/// A value that is written as it is displayed.
+struct Shown<T>(T);
+
+impl<T: fmt::Display> Serialize for Shown<T> {
+    fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
+        to.collect_str(&self.0)
+    }
+}
+
+/// Milliseconds since the epoch.
+struct LastChecked(i64);
+
+impl Serialize for LastChecked {
+    fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
+        let time = Timestamp::from_millisecond(self.0).map_err(serde::ser::Error::custom)?;
+        to.serialize_str(&RFC_3339.timestamp_to_string(&time))
+    }
 }
 
 /// The response to an operation, but for the correlator.
@@ -45,16 +66,16 @@ pub(super) fn write(
 ) -> Result<Response<Full<Bytes>>, ApiError> {
     let (imeisv, imei) = match operation {
         Operation::RetrieveIdentifier => (
-            device.imeisv.as_ref().map(device::Imeisv::reveal),
-            Some(device.imei.reveal()),
+            device.imeisv.as_ref().map(|imeisv| Shown(imeisv.reveal())),
+            Some(Shown(device.imei.reveal())),
         ),
         Operation::RetrieveType => (None, None),
     };
     let members = Members {
-        last_checked: device.last_checked,
+        last_checked: LastChecked(device.last_checked),
         imeisv,
         imei,
-        tac: Some(device.imei.tac()),
+        tac: Shown(device.imei.tac()),
         model: device_type.and_then(|found| found.model),
         manufacturer: device_type.and_then(|found| found.manufacturer),
     };
@@ -66,20 +87,4 @@ pub(super) fn write(
     // A device is personal data: no cache between us and the consumer may keep it.
     headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
     Ok(response)
-}
-
-fn last_checked<S: Serializer>(milliseconds: &i64, to: S) -> Result<S::Ok, S::Error> {
-    let time = Timestamp::from_millisecond(*milliseconds).map_err(serde::ser::Error::custom)?;
-    to.serialize_str(&LAST_CHECKED.timestamp_to_string(&time))
-}
-
-#[expect(clippy::ref_option, reason = "serde passes a reference to the member")]
-fn displayed<T: std::fmt::Display, S: Serializer>(
-    value: &Option<T>,
-    to: S,
-) -> Result<S::Ok, S::Error> {
-    match value {
-        Some(value) => to.collect_str(value),
-        None => to.serialize_none(),
-    }
 }

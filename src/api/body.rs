@@ -60,22 +60,27 @@ async fn collect(mut body: Incoming) -> ReadBody {
             continue;
         };
         length = length.saturating_add(data.len());
-        match length {
-            ..=MAX_BYTES if first.is_empty() => first = data,
-            // Nearly every body comes in one piece and is not copied; this one did not.
-            ..=MAX_BYTES => {
-                if rest.is_empty() {
-                    rest.extend_from_slice(&first);
-                }
-                rest.extend_from_slice(&data);
-            }
-            ..=MAX_DRAINED => {}
-            _ => return ReadBody::Unfinished,
+        if length > MAX_DRAINED {
+            return ReadBody::Unfinished;
         }
+        if length > MAX_BYTES {
+            continue;
+        }
+        if first.is_empty() {
+            first = data;
+            continue;
+        }
+        // Nearly every body comes in one piece and is not copied; this one did not.
+        if rest.is_empty() {
+            rest.extend_from_slice(&first);
+        }
+        rest.extend_from_slice(&data);
     }
-    match (length, rest.is_empty()) {
-        (..=MAX_BYTES, true) => ReadBody::Complete(first),
-        (..=MAX_BYTES, false) => ReadBody::Complete(rest.freeze()),
-        _ => ReadBody::TooLarge,
+    if length > MAX_BYTES {
+        ReadBody::TooLarge
+    } else if rest.is_empty() {
+        ReadBody::Complete(first)
+    } else {
+        ReadBody::Complete(rest.freeze())
     }
 }

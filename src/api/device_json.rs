@@ -168,18 +168,14 @@ impl<'de, const N: usize> Visitor<'de> for MembersVisitor<N> {
         let mut unknown = HashSet::new();
         while let Some(Text(name)) = map.next_key::<Text<'de>>()? {
             let slot = self.0.iter().position(|known| *known == name);
-            match slot.and_then(|index| known.get_mut(index)) {
-                Some(slot) => {
-                    if slot.replace(map.next_value::<&RawValue>()?).is_some() {
-                        return Err(de::Error::custom("a name stands twice"));
-                    }
-                }
-                None => {
-                    map.next_value::<Unique>()?;
-                    if !unknown.insert(name) {
-                        return Err(de::Error::custom("a name stands twice"));
-                    }
-                }
+            let twice = if let Some(slot) = slot.and_then(|index| known.get_mut(index)) {
+                slot.replace(map.next_value::<&RawValue>()?).is_some()
+            } else {
+                map.next_value::<Unique>()?;
+                !unknown.insert(name)
+            };
+            if twice {
+                return Err(de::Error::custom("a name stands twice"));
             }
         }
         Ok(Members(known))

@@ -217,9 +217,9 @@ impl Default for Core {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum GpsiToSupi {
-    /// The UDM takes GPSIs for Nudm_UECM.
+    /// The UDM takes GPSIs for `Nudm_UECM`.
     Direct,
-    /// Nudm_SDM translates first; for a UDM that takes only SUPIs for Nudm_UECM.
+    /// `Nudm_SDM` translates first; for a UDM that takes only SUPIs for `Nudm_UECM`.
     Translation,
 }
 
@@ -273,7 +273,7 @@ pub struct Cache {
 }
 
 /// An upper bound of how long a swapped SIM goes unnoticed.
-const DEFAULT_EQUIPMENT: Duration = Duration::from_secs(60);
+const DEFAULT_EQUIPMENT: Duration = Duration::from_mins(1);
 /// Long enough to blunt a consumer that asks in a loop.
 const DEFAULT_NONE_FOUND: Duration = Duration::from_secs(5);
 /// A million subscribers in about a quarter of a gigabyte.

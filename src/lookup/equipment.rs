@@ -90,7 +90,7 @@ impl EquipmentLookup {
             request_timeout: config.api.request_timeout,
             known: Cache::new(config.cache.equipment_entries),
             none_found: Cache::new(config.cache.none_found_entries),
-            flights: Flights::new(),
+            flights: Flights::default(),
             metrics,
         }
     }

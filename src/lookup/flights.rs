@@ -29,19 +29,28 @@ struct UnderWay<K, V: Clone> {
     by_key: HashMap<K, (u64, WeakShared<Question<V>>)>,
 }
 
-impl<K, V> Flights<K, V>
+impl<K, V> Default for Flights<K, V>
 where
     K: Eq + Hash + Clone + Send + 'static,
     V: Clone + Send + Sync + 'static,
 {
     /// No question under way.
-    pub fn new() -> Self {
-        let by_key = HashMap::new();
+    fn default() -> Self {
+        let under_way = UnderWay {
+            next_id: 0,
+            by_key: HashMap::new(),
+        };
         Self {
-            under_way: Arc::new(Mutex::new(UnderWay { next_id: 0, by_key })),
+            under_way: Arc::new(Mutex::new(under_way)),
         }
     }
+}
 
+impl<K, V> Flights<K, V>
+where
+    K: Eq + Hash + Clone + Send + 'static,
+    V: Clone + Send + Sync + 'static,
+{
     /// The answer to the question about `key`: the one under way, or else `ask`.
     pub async fn join<F>(&self, key: &K, ask: impl FnOnce() -> F) -> V
     where
@@ -119,7 +128,7 @@ mod tests {
 
     #[tokio::test]
     async fn all_who_ask_meanwhile_share_one_answer() {
-        let flights = Arc::new(Flights::<u32, u32>::new());
+        let flights = Arc::new(Flights::<u32, u32>::default());
         let asked = Arc::new(AtomicUsize::new(0));
         let (answer, gate) = oneshot::channel::<u32>();
         let gate = Arc::new(Mutex::new(Some(gate)));
@@ -142,7 +151,7 @@ mod tests {
 
     #[tokio::test]
     async fn one_who_leaves_does_not_take_the_answer_along() {
-        let flights = Flights::<u32, u32>::new();
+        let flights = Flights::<u32, u32>::default();
         let (answer, gate) = oneshot::channel::<u32>();
         let first = flights.board(&1, move || async move { gate.await.unwrap() });
         let second = flights.board(&1, || async { unreachable!("joined the first") });
@@ -153,7 +162,7 @@ mod tests {
 
     #[tokio::test]
     async fn the_last_to_leave_cancels_the_question() {
-        let flights = Flights::<u32, u32>::new();
+        let flights = Flights::<u32, u32>::default();
         let (mut held, gate) = oneshot::channel::<u32>();
         drop(flights.board(&1, move || async move { gate.await.unwrap() }));
         held.closed().await;

@@ -57,7 +57,7 @@ impl SessionLookup {
             source: Arc::new(Source { bsf, upf, pools }),
             lifetime: config.cache.session,
             known: Cache::new(config.cache.session_entries),
-            flights: Flights::new(),
+            flights: Flights::default(),
             metrics,
             request_timeout: config.api.request_timeout,
         }

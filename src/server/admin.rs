@@ -24,7 +24,7 @@ use super::listen;
 /// A scraper, a load balancer, an engineer or two.
 const MAX_CONNECTIONS: usize = 64;
 /// From the first byte of a request's headers to its last, and between two requests.
-const HEADER_READ_TIMEOUT: Duration = Duration::from_secs(60);
+const HEADER_READ_TIMEOUT: Duration = Duration::from_mins(1);
 
 /// The admin listener, bound.
 pub struct AdminServer {
