@@ -15,7 +15,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::app::{App, StartError};
 use crate::cli::DemoArguments;
-use crate::config::{Config, ConfigError, Layers, LogFormat};
+use crate::config::{AuthMode, Config, ConfigError, Layers, LogFormat};
 use crate::tac::TacTable;
 use crate::telemetry::logs;
 use questions::Unexpected;
@@ -86,6 +86,7 @@ pub async fn run(arguments: &DemoArguments, stop: CancellationToken) -> Result<(
 /// The demo's own settings, with file, environment and flags over them.
 fn configure(arguments: &DemoArguments, core: SocketAddr) -> Result<Config, ConfigError> {
     let mut base = Config::default();
+    base.auth.mode = AuthMode::None;
     base.cache.equipment = LIFETIME;
     base.cache.none_found = LIFETIME;
     base.log.format = LogFormat::Text;

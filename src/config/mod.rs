@@ -4,7 +4,9 @@
 //! constant with its reason; every key has its line in `deploy/pei-bridge.toml`.
 //! [`load`] lays file and environment over each other and says where a mistake stands.
 
+mod access;
 mod load;
+mod tls;
 mod validate;
 mod values;
 
@@ -15,8 +17,13 @@ use std::time::Duration;
 use adapters::sbi::ApiRoot;
 use serde::{Deserialize, Serialize};
 
+pub use access::{
+    Algorithm, Audit, AuditFailure, AuditSink, Auth, AuthMode, Consent, ConsentMode, Dpop,
+    DpopMode, Issuer, Limits, LimitsClass, Rates,
+};
 pub use load::{ConfigError, Layers};
-pub use values::{IdentifierKind, MultipleIdentifiers};
+pub use tls::{ClientCertificates, ClientTls, ServerTls};
+pub use values::{IdentifierKind, MultipleIdentifiers, SecretSource};
 
 use crate::lookup::nat::NatPool;
 
@@ -30,6 +37,12 @@ pub struct Config {
     pub admin: Admin,
     /// Who may ask.
     pub auth: Auth,
+    /// What subscribers allow.
+    pub consent: Consent,
+    /// How much each consumer may ask.
+    pub limits: Limits,
+    /// The record of every decision.
+    pub audit: Audit,
     /// The functions of the core.
     pub core: Core,
     /// Deterministic NATs that need no question.
@@ -73,6 +86,11 @@ pub struct Api {
     /// How long requests in flight may take to end after SIGTERM.
     #[serde(with = "values::duration")]
     pub drain_timeout: Duration,
+    /// Whether tokens and devices may travel in clear on a listener that is not loopback.
+    pub allow_plain_http: bool,
+    /// TLS on this listener; absent: plain HTTP.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub tls: Option<ServerTls>,
 }
 
 /// Loopback: who exposes it does so on purpose.
@@ -110,6 +128,8 @@ impl Default for Api {
             body_read_timeout: DEFAULT_BODY_READ_TIMEOUT,
             idle_timeout: DEFAULT_IDLE_TIMEOUT,
             drain_timeout: DEFAULT_DRAIN_TIMEOUT,
+            allow_plain_http: false,
+            tls: None,
         }
     }
 }
@@ -128,23 +148,6 @@ impl Default for Admin {
             listen: DEFAULT_ADMIN_LISTEN,
         }
     }
-}
-
-/// `[auth]`
-#[derive(Debug, Clone, PartialEq, Default, Deserialize, Serialize)]
-#[serde(default, deny_unknown_fields)]
-pub struct Auth {
-    /// How consumers prove who they are.
-    pub mode: AuthMode,
-}
-
-/// `auth.mode`
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize, Serialize)]
-#[serde(rename_all = "lowercase")]
-pub enum AuthMode {
-    /// Nobody is asked; only on a loopback listener.
-    #[default]
-    None,
 }
 
 /// `[core]`
@@ -181,6 +184,8 @@ pub struct Core {
     pub max_attempts: u32,
     /// Who we are to the core (`user-agent: NEF-…`); made at random where absent.
     pub nf_instance_id: Option<uuid::Uuid>,
+    /// For apiRoots with `https`.
+    pub tls: ClientTls,
 }
 
 /// Two survive the loss of one without a pause and still multiplex well.
@@ -209,6 +214,7 @@ impl Default for Core {
             keep_alive_timeout: DEFAULT_KEEP_ALIVE_TIMEOUT,
             max_attempts: DEFAULT_MAX_ATTEMPTS,
             nf_instance_id: None,
+            tls: ClientTls::default(),
         }
     }
 }

@@ -1,11 +1,13 @@
 //! What only the whole configuration shows.
 
-use super::{AuthMode, Config, ConfigError};
+use super::{AuditSink, AuthMode, Config, ConfigError};
 
 impl Config {
     /// Checks what no single key can: bounds, and keys against each other.
     pub fn validate(&self) -> Result<(), ConfigError> {
         self.validate_api()?;
+        self.validate_auth()?;
+        self.validate_audit()?;
         self.validate_core()?;
         for pool in &self.nat.pools {
             pool.validate()
@@ -21,12 +23,6 @@ impl Config {
 
     fn validate_api(&self) -> Result<(), ConfigError> {
         let api = &self.api;
-        if self.auth.mode == AuthMode::None && !api.listen.ip().is_loopback() {
-            return Err(invalid(
-                "auth.mode",
-                "\"none\" discloses devices to anybody and is allowed on a loopback api.listen only",
-            ));
-        }
         for (key, empty) in [
             ("api.versions", api.versions.is_empty()),
             (
@@ -52,6 +48,44 @@ impl Config {
             if zero {
                 return Err(invalid(key, "must be greater than zero"));
             }
+        }
+        Ok(())
+    }
+
+    fn validate_auth(&self) -> Result<(), ConfigError> {
+        let loopback = self.api.listen.ip().is_loopback();
+        if self.auth.mode == AuthMode::None {
+            return if loopback {
+                Ok(())
+            } else {
+                Err(invalid(
+                    "auth.mode",
+                    "\"none\" discloses devices to anybody and is for a loopback api.listen only",
+                ))
+            };
+        }
+        if !loopback && self.api.tls.is_none() && !self.api.allow_plain_http {
+            return Err(invalid(
+                "api.listen",
+                "would carry tokens and devices in clear: set api.tls, or api.allow_plain_http = \
+                 true where something in front does TLS",
+            ));
+        }
+        if self.auth.issuers.is_empty() {
+            return Err(invalid(
+                "auth.issuers",
+                "names nobody: no token could ever be accepted",
+            ));
+        }
+        if self.auth.algorithms.is_empty() {
+            return Err(invalid("auth.algorithms", "must not be empty"));
+        }
+        Ok(())
+    }
+
+    fn validate_audit(&self) -> Result<(), ConfigError> {
+        if self.audit.sink == AuditSink::File && self.audit.file.is_none() {
+            return Err(invalid("audit.file", "is needed for audit.sink = \"file\""));
         }
         Ok(())
     }

@@ -1,5 +1,7 @@
 //! How single values are written in the file: durations, apiRoots, kinds.
 
+use std::path::PathBuf;
+
 use serde::{Deserialize, Serialize};
 
 /// A kind of identifier that a consumer may give for a device.
@@ -36,6 +38,16 @@ pub enum MultipleIdentifiers {
     First,
     /// All must name the same subscription.
     Reject,
+}
+
+/// Where a secret is; the secret itself is never part of a configuration.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum SecretSource {
+    /// In a file; white space at its end does not count.
+    File(PathBuf),
+    /// In a variable of the environment, by its name.
+    Env(String),
 }
 
 /// Durations as `"150ms"`, `"2s"`, `"1m 30s"`.
