@@ -9,8 +9,10 @@ use adapters::udm::Udm;
 use adapters::upf::Upf;
 use tokio_util::sync::CancellationToken;
 
-use crate::api::Api;
+use crate::api::{Api, Parts};
+use crate::audit::{Audit, AuditError};
 use crate::config::{self, Config};
+use crate::limits::Limiter;
 use crate::lookup::{CoreFunctions, Lookup};
 use crate::server::ApiServer;
 use crate::server::admin::{AdminServer, State};
@@ -40,6 +42,9 @@ pub enum StartError {
         /// Why not.
         source: io::Error,
     },
+    /// Decisions cannot be recorded.
+    #[error(transparent)]
+    Audit(#[from] AuditError),
     /// The metrics contradict each other: a bug of ours.
     #[error("metrics: {0}")]
     Metrics(#[from] prometheus::Error),
@@ -61,8 +66,19 @@ impl App {
         let metrics = Metrics::new()?;
         let stop = CancellationToken::new();
         let (core, udm_client) = core_functions(&config.core, &metrics);
-        let lookup = Lookup::new(core, config, metrics.lookup.clone());
-        let api = Api::new(config, lookup, tac_table, metrics.api.clone());
+        let lookup = Lookup::new(core, config, &metrics.lookup);
+        let audit = Audit::open(&config.audit, metrics.audit.clone())?;
+        let limiter = Limiter::new(&config.limits, metrics.limits.clone());
+        let api_metrics = metrics.api.clone();
+        let parts = Parts {
+            authenticator: None,
+            limiter,
+            lookup,
+            tac_table,
+            audit,
+            metrics: api_metrics,
+        };
+        let api = Api::new(config, parts);
         let api = ApiServer::bind(&config.api, api, metrics.server.clone()).map_err(|source| {
             StartError::Bind {
                 key: "api.listen",

@@ -18,10 +18,15 @@
 
 pub mod api;
 pub mod app;
+pub mod audit;
+pub mod auth;
 pub mod cli;
 pub mod config;
 pub mod demo;
+pub mod limits;
 pub mod lookup;
+pub mod pseudonym;
+pub mod secret;
 pub mod server;
 pub mod tac;
 pub mod telemetry;
