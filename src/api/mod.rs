@@ -15,7 +15,6 @@ mod route;
 mod trail;
 mod v0_1_0;
 
-use std::convert::Infallible;
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::Duration;
@@ -42,6 +41,9 @@ use body::ReadBody;
 use correlator::Correlator;
 use route::Route;
 use trail::Trail;
+
+/// Seconds after which a request that found no room may be sent again.
+const SHED_RETRY_AFTER: u32 = 1;
 
 /// The API: everything that a request needs to be answered.
 pub struct Api {
@@ -90,10 +92,7 @@ impl Api {
 
     /// Answers one request, whatever happens on the way: owns the deadline, the correlator, the
     /// count, the audit, and the last net below a bug of ours.
-    pub async fn handle(
-        &self,
-        request: Request<Incoming>,
-    ) -> Result<Response<Full<Bytes>>, Infallible> {
+    pub async fn handle(&self, request: Request<Incoming>) -> Response<Full<Bytes>> {
         let started = Instant::now();
         let route = Route::of(request.uri().path(), &self.versions);
         let correlator = Correlator::of(request.headers(), route.as_ref().ok());
@@ -116,9 +115,28 @@ impl Api {
                 .and(outcome);
         }
         trail.settle(outcome.as_ref().err());
-        let code = outcome.as_ref().err().map(|error| error.code);
+        self.respond(route, correlator, outcome, started.elapsed())
+    }
+
+    /// Answers a request that there is no room for.
+    pub fn shed(&self, request: &Request<Incoming>) -> Response<Full<Bytes>> {
+        let route = Route::of(request.uri().path(), &self.versions);
+        let correlator = Correlator::of(request.headers(), route.as_ref().ok());
+        let outcome = Err(ApiError::unavailable(Some(SHED_RETRY_AFTER)));
+        self.respond(route.ok(), correlator.echo(), outcome, Duration::ZERO)
+    }
+
+    /// Counts an outcome and writes it, with the correlator that every answer carries.
+    fn respond(
+        &self,
+        route: Option<Route>,
+        correlator: HeaderValue,
+        outcome: Result<Response<Full<Bytes>>, ApiError>,
+        took: Duration,
+    ) -> Response<Full<Bytes>> {
         let target = route.map(|route| (route.version, route.operation));
-        self.parts.metrics.answered(target, code, started.elapsed());
+        let code = outcome.as_ref().err().map(|error| error.code);
+        self.parts.metrics.answered(target, code, took);
         tracing::debug!(
             operation = target.map(|(_, operation)| operation.as_str()),
             code = code.map(ErrorCode::label),
@@ -128,7 +146,7 @@ impl Api {
         response
             .headers_mut()
             .insert(correlator::HEADER, correlator);
-        Ok(response)
+        response
     }
 
     /// The walk of a request; each stage one call, the first error the answer.

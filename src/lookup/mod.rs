@@ -154,6 +154,7 @@ pub struct Lookup {
 struct Walk<'a> {
     lookup: &'a Lookup,
     caller: &'a Caller,
+    several: SeveralIdentifiers,
     wanted: Wanted,
     authority: Authority,
     deadline: Instant,
@@ -197,15 +198,13 @@ impl Lookup {
         let mut walk = Walk {
             lookup: self,
             caller,
+            several,
             wanted,
             authority,
             deadline,
             subscription: None,
         };
-        let answer = match walk
-            .answer(&self.supported_identifiers(query), several)
-            .await
-        {
+        let answer = match walk.answer(&self.supported_identifiers(query)).await {
             // Nor may such a consumer learn which other subscriptions exist.
             Err(LookupError::UnknownSubscription) if caller.subject.is_some() => {
                 Err(LookupError::NotOfToken)
@@ -260,12 +259,19 @@ impl Lookup {
     async fn subscription_of(
         &self,
         identifier: &Identifier,
+        several: SeveralIdentifiers,
         deadline: Instant,
     ) -> Result<UeId, LookupError> {
-        match identifier {
-            Identifier::Gpsi(gpsi) => Ok(UeId::Gpsi(gpsi.clone())),
-            Identifier::Ipv6(address) => self.session.by_ipv6(*address, deadline).await,
-            Identifier::Ipv4(query) => self.session.by_ipv4(*query, deadline).await,
+        match (identifier, several) {
+            (Identifier::Gpsi(gpsi), _) => Ok(UeId::Gpsi(gpsi.clone())),
+            (Identifier::Ipv6(address), _) => self.session.by_ipv6(*address, deadline).await,
+            (Identifier::Ipv4(query), SeveralIdentifiers::First) => {
+                self.session.by_ipv4(*query, deadline).await
+            }
+            // A single IPv4 identifier can contradict itself, by port and private address.
+            (Identifier::Ipv4(query), SeveralIdentifiers::MustAgree) => {
+                self.session.by_ipv4_agreeing(*query, deadline).await
+            }
         }
     }
 
@@ -275,11 +281,8 @@ impl Lookup {
         identifier: &Identifier,
         deadline: Instant,
     ) -> Result<Option<Supi>, LookupError> {
-        let ue_id = match identifier {
-            Identifier::Ipv4(query) => self.session.by_ipv4_agreeing(*query, deadline).await,
-            other => self.subscription_of(other, deadline).await,
-        };
-        let supi = match ue_id {
+        let several = SeveralIdentifiers::MustAgree;
+        let supi = match self.subscription_of(identifier, several, deadline).await {
             Ok(ue_id) => self.subscription.supi(&ue_id, deadline).await,
             Err(error) => Err(error),
         };
@@ -292,15 +295,11 @@ impl Lookup {
 }
 
 impl Walk<'_> {
-    async fn answer(
-        &mut self,
-        identifiers: &[Identifier],
-        several: SeveralIdentifiers,
-    ) -> Result<Answer, LookupError> {
+    async fn answer(&mut self, identifiers: &[Identifier]) -> Result<Answer, LookupError> {
         if self.authority == Authority::Refused {
             return Err(LookupError::ConsentMissing);
         }
-        match (several, identifiers) {
+        match (self.several, identifiers) {
             (_, []) => Err(LookupError::Unsupported),
             (_, [only]) => self.by_identifier(only).await,
             (SeveralIdentifiers::First, _) => self.by_first(identifiers).await,
@@ -326,7 +325,7 @@ impl Walk<'_> {
     async fn by_identifier(&mut self, identifier: &Identifier) -> Result<Answer, LookupError> {
         let subscription = self
             .lookup
-            .subscription_of(identifier, self.deadline)
+            .subscription_of(identifier, self.several, self.deadline)
             .await?;
         self.permitted_device(subscription, Some(identifier)).await
     }

@@ -152,6 +152,9 @@ where
 
     /// Brings the sizes into the metrics.
     pub(super) fn record_size(&self) {
+        // The caches count what they have settled, and settle on use: a quiet bridge would lag.
+        self.known.run_pending_tasks();
+        self.none_found.run_pending_tasks();
         let (known, none_found) = (self.known.entry_count(), self.none_found.entry_count());
         self.metrics.cache_size(self.name, known, none_found);
     }
