@@ -191,8 +191,13 @@ impl Inner {
     }
 
     fn lease_now(&self, history: &History) -> Option<(usize, &Endpoint, Lease<'_>)> {
-        let (index, endpoint) = self.choose(history)?;
-        Some((index, endpoint, endpoint.lease()?))
+        // An endpoint that lost its last connection in between is not chosen again.
+        loop {
+            let (index, endpoint) = self.choose(history)?;
+            if let Some(lease) = endpoint.lease() {
+                return Some((index, endpoint, lease));
+            }
+        }
     }
 
     /// A connection to send on. Where there is none, the next attempt to connect to each endpoint
@@ -219,8 +224,10 @@ impl Inner {
             if let Some(leased) = self.lease_now(history) {
                 return Ok(leased);
             }
-            let hopeless = |(endpoint, &begun): (&Arc<Endpoint>, _)| endpoint.failed_since(begun);
-            if self.endpoints.iter().zip(&begun).all(hopeless) {
+            let mut endpoints = self.endpoints.iter().zip(&begun).enumerate();
+            if endpoints.all(|(index, (endpoint, &begun))| {
+                history.overloaded.contains(&index) || endpoint.failed_since(begun)
+            }) {
                 return Err(Error::Unreachable);
             }
             attempted.await;
