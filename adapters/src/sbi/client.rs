@@ -12,6 +12,7 @@ use tokio::sync::Notify;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 
+use super::connection::STREAM_WINDOW;
 use super::endpoint::{Endpoint, Lease, Shared};
 use super::metrics::Metrics;
 use super::request::Sender;
@@ -149,8 +150,13 @@ impl Client {
 }
 
 impl Inner {
+    /// The largest body that is read. A stream's window has to hold one byte more, or a peer would
+    /// wait for an update of it that never comes.
     fn limit(&self) -> usize {
-        self.shared.settings.max_response_bytes
+        self.shared
+            .settings
+            .max_response_bytes
+            .min(STREAM_WINDOW as usize - 1)
     }
 
     fn may_retry(&self, sent: u32) -> bool {
