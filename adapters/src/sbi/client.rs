@@ -12,6 +12,7 @@ use tokio::sync::Notify;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 
+use super::connection::STREAM_WINDOW;
 use super::endpoint::{Endpoint, Lease, Shared};
 use super::metrics::Metrics;
 use super::request::Sender;
@@ -149,8 +150,13 @@ impl Client {
 }
 
 impl Inner {
+    /// The largest body that is read. A stream's window has to hold one byte more, or a peer would
+    /// wait for an update of it that never comes.
     fn limit(&self) -> usize {
-        self.shared.settings.max_response_bytes
+        self.shared
+            .settings
+            .max_response_bytes
+            .min(STREAM_WINDOW as usize - 1)
     }
 
     fn may_retry(&self, sent: u32) -> bool {
@@ -191,8 +197,13 @@ impl Inner {
     }
 
     fn lease_now(&self, history: &History) -> Option<(usize, &Endpoint, Lease<'_>)> {
-        let (index, endpoint) = self.choose(history)?;
-        Some((index, endpoint, endpoint.lease()?))
+        // An endpoint that lost its last connection in between is not chosen again.
+        loop {
+            let (index, endpoint) = self.choose(history)?;
+            if let Some(lease) = endpoint.lease() {
+                return Some((index, endpoint, lease));
+            }
+        }
     }
 
     /// A connection to send on. Where there is none, the next attempt to connect to each endpoint
@@ -219,8 +230,10 @@ impl Inner {
             if let Some(leased) = self.lease_now(history) {
                 return Ok(leased);
             }
-            let hopeless = |(endpoint, &begun): (&Arc<Endpoint>, _)| endpoint.failed_since(begun);
-            if self.endpoints.iter().zip(&begun).all(hopeless) {
+            let mut endpoints = self.endpoints.iter().zip(&begun).enumerate();
+            if endpoints.all(|(index, (endpoint, &begun))| {
+                history.overloaded.contains(&index) || endpoint.failed_since(begun)
+            }) {
                 return Err(Error::Unreachable);
             }
             attempted.await;

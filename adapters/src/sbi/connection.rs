@@ -19,7 +19,7 @@ use super::{ApiRoot, Settings};
 /// does not hold them all. Sent right after the preface.
 const CONNECTION_WINDOW: u32 = 16 * 1024 * 1024;
 /// Above the largest body that is read, so that no answer waits for an update of its window.
-const STREAM_WINDOW: u32 = 1024 * 1024;
+pub(super) const STREAM_WINDOW: u32 = 1024 * 1024;
 /// Some cores put a body of any size into one frame.
 const MAX_FRAME_SIZE: u32 = 1024 * 1024;
 /// TS 29.500 headers are a few hundred bytes; this is room for the longest and a bound for the rest.

@@ -58,10 +58,15 @@ struct Slot {
 }
 
 impl Slot {
-    fn set(&self, sender: Option<SendRequest<Bytes>>) {
-        let ready = sender.is_some();
-        *self.sender.lock().unwrap_or_else(PoisonError::into_inner) = sender;
-        self.ready.store(ready, Ordering::Release);
+    fn fill(&self, sender: SendRequest<Bytes>) {
+        *self.sender.lock().unwrap_or_else(PoisonError::into_inner) = Some(sender);
+        self.ready.store(true, Ordering::Release);
+    }
+
+    /// In this order: where there is no sender, `ready` says so already.
+    fn empty(&self) {
+        self.ready.store(false, Ordering::Release);
+        *self.sender.lock().unwrap_or_else(PoisonError::into_inner) = None;
     }
 
     fn lease(&self) -> Option<Lease<'_>> {
@@ -223,7 +228,7 @@ impl Endpoint {
     async fn serve(&self, slot: &Slot, connection: &mut Connection, shared: &Shared) -> End {
         let _counted = Counted::new(&shared.metrics.ready);
         let (nf, endpoint) = (shared.nf.name(), self.root.authority());
-        slot.set(Some(connection.sender()));
+        slot.fill(connection.sender());
         shared.established.store(true, Ordering::Release);
         shared.attempted.notify_waiters();
         if self.down.swap(false, Ordering::Relaxed) {
@@ -234,7 +239,7 @@ impl Endpoint {
             tracing::debug!(nf, %endpoint, "connection to core endpoint established");
         }
         let end = connection.run(&shared.settings).await;
-        slot.set(None);
+        slot.empty();
         tracing::info!(nf, %endpoint, ?end, "connection to core endpoint takes no more requests");
         end
     }

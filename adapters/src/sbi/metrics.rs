@@ -138,7 +138,7 @@ pub(super) struct ClientMetrics {
 }
 
 /// The handles of one operation.
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 pub(super) struct OperationMetrics {
     pub(super) duration: Histogram,
     /// The caller went away before there was an outcome.

@@ -16,7 +16,7 @@ use super::{Client, Error};
 pub(crate) struct Operation {
     client: Client,
     name: &'static str,
-    metrics: OperationMetrics,
+    metrics: Arc<OperationMetrics>,
     log_allowance: Arc<LogAllowance>,
 }
 
@@ -26,7 +26,7 @@ impl Operation {
         Self {
             client: client.clone(),
             name,
-            metrics,
+            metrics: Arc::new(metrics),
             log_allowance: Arc::new(LogAllowance::new()),
         }
     }

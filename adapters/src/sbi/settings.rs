@@ -52,7 +52,7 @@ pub struct Settings {
     pub retry_floor_per_second: u32,
     /// Our NF instance identifier, told to the core in `user-agent` (TS 29.500 5.2.2.2).
     pub nf_instance_id: Uuid,
-    /// A larger response body is a bad answer, in bytes.
+    /// A larger response body is a bad answer, in bytes; more than 1 MiB counts as 1 MiB.
     pub max_response_bytes: usize,
 }
 

@@ -223,6 +223,18 @@ pub(crate) fn client(nf: NfType, roots: Vec<ApiRoot>, settings: &Settings) -> Cl
     Client::new(nf, roots, settings, metrics().1)
 }
 
+/// The connections that take requests.
+pub(crate) fn ready(registry: &prometheus::Registry) -> usize {
+    let text = prometheus::TextEncoder::new()
+        .encode_to_string(&registry.gather())
+        .unwrap();
+    let line = text
+        .lines()
+        .find_map(|line| line.split_once(r#"state="ready"} "#))
+        .unwrap();
+    line.1.parse().unwrap()
+}
+
 /// A deadline that only a fault reaches.
 pub(crate) fn soon() -> Instant {
     Instant::now() + Duration::from_secs(10)

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use adapters::bsf::{Bsf, PcfBinding};
-use adapters::sbi::{Error, NfType};
+use adapters::sbi::{Error, NfType, Settings};
 use adapters::udm::{AmfRegistration, Consent, Udm};
 use adapters::upf::Upf;
 use device::{Supi, UeId};
@@ -193,6 +193,20 @@ async fn each_answer_about_a_registration_has_its_meaning_and_is_asked_once() {
         assert_eq!(result, expected, "case {number}");
         assert_eq!(core.asked().len(), 1, "case {number}");
     }
+}
+
+#[tokio::test]
+async fn a_body_that_no_window_holds_is_a_bad_answer_and_not_a_long_wait() {
+    let core = Core::start(|_, _| Reply::json(200, " ".repeat(3_000_000))).await;
+    let settings = Settings {
+        max_response_bytes: usize::MAX,
+        ..quick()
+    };
+    let udm = Udm::new(client(NfType::Udm, vec![core.root()], &settings));
+    let result = udm
+        .amf_3gpp_access_registration(&supi().into(), soon())
+        .await;
+    assert_eq!(result, Err(Error::BadAnswer));
 }
 
 #[tokio::test]

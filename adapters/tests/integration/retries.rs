@@ -2,13 +2,14 @@
 
 use std::time::Duration;
 
-use adapters::sbi::{Error, NfType, Settings};
+use adapters::sbi::{Client, Error, NfType, Settings};
 use adapters::udm::{AmfRegistration, Udm};
 use device::{Supi, UeId};
 use h2::Reason;
 use tokio::time::Instant;
 
-use crate::core::{Core, Reply, client, eventually, quick, soon};
+use crate::core::{Core, Reply, client, eventually, metrics, quick, ready, soon};
+use crate::peer::Peer;
 
 fn ue() -> UeId {
     Supi::parse("imsi-001010000000001").unwrap().into()
@@ -18,13 +19,10 @@ const NONE: Result<AmfRegistration, Error> = Ok(AmfRegistration::Unspecified);
 
 /// A client whose connections to all of these cores are up, so that turns are predictable.
 async fn udm(cores: &[&Core], settings: &Settings) -> Udm {
-    let udm = Udm::new(client(
-        NfType::Udm,
-        cores.iter().map(|core| core.root()).collect(),
-        settings,
-    ));
-    let client = udm.client().clone();
-    eventually("a connection", || client.has_answered()).await;
+    let (registry, metrics) = metrics();
+    let roots = cores.iter().map(|core| core.root()).collect();
+    let udm = Udm::new(Client::new(NfType::Udm, roots, settings, metrics));
+    eventually("all are connected", || ready(&registry) == cores.len()).await;
     udm
 }
 
@@ -87,7 +85,6 @@ async fn when_every_instance_is_busy_each_is_asked_once() {
         ..quick()
     };
     let udm = udm(&[&cores[0], &cores[1]], &settings).await;
-    // Until both are connected, one may answer alone.
     let overloaded = Err(Error::Overloaded {
         retry_after: Some(5),
     });
@@ -95,7 +92,44 @@ async fn when_every_instance_is_busy_each_is_asked_once() {
         udm.amf_3gpp_access_registration(&ue(), soon()).await,
         overloaded
     );
-    assert!(cores.iter().all(|core| core.asked().len() <= 1));
+    assert!(cores.iter().all(|core| core.asked().len() == 1));
+}
+
+#[tokio::test]
+async fn a_busy_instance_is_not_waited_for_when_the_other_is_lost() {
+    let busy = Core::start(|_, _| Reply::status(503)).await;
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let dying = format!("http://{}", listener.local_addr().unwrap())
+        .parse()
+        .unwrap();
+    let settings = Settings {
+        max_attempts: 5,
+        ..quick()
+    };
+    let (registry, metrics) = metrics();
+    let udm = Udm::new(Client::new(
+        NfType::Udm,
+        vec![busy.root(), dying],
+        &settings,
+        metrics,
+    ));
+    let mut peer = Peer::accept(&listener).await;
+    peer.first_ping().await;
+    eventually("both are connected", || ready(&registry) == 2).await;
+    let calls: Vec<_> = (0..2)
+        .map(|_| {
+            let udm = udm.clone();
+            tokio::spawn(async move { udm.amf_3gpp_access_registration(&ue(), soon()).await })
+        })
+        .collect();
+    // Whoever comes here finds that nothing listens any more.
+    assert!(peer.request().await.is_some());
+    drop((peer, listener));
+    for call in calls {
+        let result = call.await.unwrap();
+        let unavailable = matches!(result, Err(Error::Unreachable | Error::Overloaded { .. }));
+        assert!(unavailable, "{result:?}");
+    }
 }
 
 #[tokio::test]

@@ -1,0 +1,35 @@
+-- What wrk asks. Arguments: "bridge" (a CAMARA request) or "core" (the request that the bridge
+-- would make of it), and over how many synthetic subscribers to go round.
+
+local form
+local subscribers
+local next_subscriber = 0
+
+local function bridge(msisdn)
+  return wrk.format("POST", "/device-identifier/v0.1.0/retrieve-identifier",
+    {["content-type"] = "application/json"}, '{"phoneNumber":"+' .. msisdn .. '"}')
+end
+
+local function core(msisdn)
+  return wrk.format("GET",
+    "/nudm-uecm/v1/msisdn-" .. msisdn .. "/registrations/amf-3gpp-access")
+end
+
+function init(arguments)
+  form = arguments[1] == "core" and core or bridge
+  subscribers = tonumber(arguments[2])
+end
+
+function request()
+  next_subscriber = (next_subscriber + 1) % subscribers
+  return form(string.format("3467%08d", next_subscriber))
+end
+
+-- One line for the program that started wrk; times are microseconds.
+function done(summary, latency)
+  local errors = summary.errors
+  io.write(string.format("load requests=%d failed=%d duration=%d p50=%d p99=%d\n",
+    summary.requests,
+    errors.connect + errors.read + errors.write + errors.status + errors.timeout,
+    summary.duration, latency:percentile(50), latency:percentile(99)))
+end

@@ -1,0 +1,140 @@
+//! The benchmark: pei-bridge side by side with the least that could do its work, in one run, on
+//! one machine. `tests/bench/run` builds what it needs and starts it.
+//!
+//! Absolute figures belong to a machine; the ratios travel. Contenders take turns (A B, B A, …), so
+//! that whatever else the machine does falls on both, and a ratio is the median over the rounds.
+//! Nothing is pinned: load generator, server and simulated core share the cores alike for both.
+//!
+//! Read in this order: this file, [`from_cache`] and [`from_core`] (processor time, throughput,
+//! latency), [`start`] (time to ready, device types), [`million`] (memory); below them [`rounds`]
+//! (taking turns), [`load`] (wrk), [`bridge`] and [`process`] (what is started), [`connection`]
+//! (HTTP/1.1), [`procfs`] and [`stats`]. [`bare_hyper`] and [`bare_moka`] are contenders.
+
+mod bare_hyper;
+mod bare_moka;
+mod bridge;
+mod connection;
+mod from_cache;
+mod from_core;
+mod load;
+mod machine;
+mod million;
+mod process;
+mod procfs;
+mod report;
+mod rounds;
+mod start;
+mod stats;
+mod workplace;
+
+use std::io::{self, Write as _};
+use std::time::Duration;
+
+use clap::{Parser, Subcommand, ValueEnum};
+
+use report::Report;
+use workplace::Workplace;
+
+/// Any error ends the run: a figure from a run in which something failed is worth nothing.
+type Result<T> = std::result::Result<T, Box<dyn std::error::Error + Send + Sync>>;
+
+/// Measures pei-bridge; without a subcommand, everything.
+#[derive(Debug, Parser)]
+#[command(version, about)]
+struct Arguments {
+    #[command(subcommand)]
+    contender: Option<Contender>,
+    /// A short run: rougher figures, a tenth of the subscribers.
+    #[arg(long)]
+    quick: bool,
+    /// Only these measurements.
+    #[arg(long, value_enum, value_delimiter = ',')]
+    only: Vec<Measurement>,
+    /// Turns of each contender.
+    #[arg(long, value_name = "N")]
+    rounds: Option<usize>,
+    /// The length of one turn.
+    #[arg(long, value_name = "N")]
+    seconds: Option<u64>,
+}
+
+/// The bench itself as one of the contenders; it starts itself so.
+#[derive(Debug, Subcommand)]
+enum Contender {
+    /// A hyper server with one answer for everything.
+    #[command(hide = true)]
+    BareHyper(bare_hyper::Arguments),
+    /// A moka cache, and what it weighs.
+    #[command(hide = true)]
+    BareMoka(bare_moka::Arguments),
+}
+
+/// What can be measured.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Measurement {
+    /// Answers from the cache, beside a bare hyper server.
+    Cache,
+    /// Answers from the core, beside nghttpx.
+    Core,
+    /// Time to ready and memory with 250,000 device types.
+    Start,
+    /// Memory of a million cached subscribers, beside a bare moka cache.
+    Million,
+}
+
+/// How much is measured.
+#[derive(Debug, Clone, Copy)]
+struct Effort {
+    rounds: usize,
+    turn: Duration,
+    starts: usize,
+    subscribers: u64,
+}
+
+impl Effort {
+    fn of(arguments: &Arguments) -> Self {
+        let (rounds, seconds, starts, subscribers) = if arguments.quick {
+            (3, 2, 3, 100_000)
+        } else {
+            (7, 5, 9, 1_000_000)
+        };
+        Self {
+            rounds: arguments.rounds.unwrap_or(rounds).max(1),
+            turn: Duration::from_secs(arguments.seconds.unwrap_or(seconds).max(1)),
+            starts,
+            subscribers,
+        }
+    }
+}
+
+fn main() -> Result<()> {
+    let arguments = Arguments::parse();
+    match &arguments.contender {
+        Some(Contender::BareHyper(arguments)) => bare_hyper::run(arguments),
+        Some(Contender::BareMoka(arguments)) => bare_moka::run(arguments),
+        None => measure(&arguments),
+    }
+}
+
+fn measure(arguments: &Arguments) -> Result<()> {
+    let wanted = |measurement| arguments.only.is_empty() || arguments.only.contains(&measurement);
+    let effort = Effort::of(arguments);
+    let workplace = Workplace::new()?;
+    let mut out = io::stdout().lock();
+    writeln!(out, "{}", machine::facts()?)?;
+    let mut report = Report::default();
+    if wanted(Measurement::Cache) {
+        from_cache::measure(&workplace, effort, &mut report)?;
+    }
+    if wanted(Measurement::Core) {
+        from_core::measure(&workplace, effort, &mut report)?;
+    }
+    if wanted(Measurement::Start) {
+        start::measure(&workplace, effort, &mut report)?;
+    }
+    if wanted(Measurement::Million) {
+        million::measure(&workplace, effort, &mut report)?;
+    }
+    write!(out, "\n{report}")?;
+    Ok(())
+}
