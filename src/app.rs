@@ -16,6 +16,7 @@ use crate::server::ApiServer;
 use crate::server::admin::{AdminServer, State};
 use crate::tac::{TacError, TacTable};
 use crate::telemetry::metrics::Metrics;
+use crate::tls::{ListenerTls, TlsError};
 
 /// A bridge whose listeners are bound.
 pub struct App {
@@ -30,6 +31,14 @@ pub enum StartError {
     /// The TAC table cannot be loaded.
     #[error(transparent)]
     Tac(#[from] TacError),
+    /// Certificates, keys or authorities cannot be used.
+    #[error("{key}: {source}")]
+    Tls {
+        /// The section that names them.
+        key: &'static str,
+        /// Why not.
+        source: TlsError,
+    },
     /// An address cannot be listened on.
     #[error("{key} = {address}: {source}")]
     Bind {
@@ -59,17 +68,23 @@ impl App {
     /// are opened at once.
     pub fn build_with(config: &Config, tac_table: TacTable) -> Result<Self, StartError> {
         let metrics = Metrics::new()?;
+        let tls = config.api.tls.as_ref().map(ListenerTls::load).transpose();
+        let tls = tls.map_err(|source| StartError::Tls {
+            key: "api.tls",
+            source,
+        })?;
         let stop = CancellationToken::new();
         let (core, udm_client) = core_functions(&config.core, &metrics);
         let lookup = Lookup::new(core, config, metrics.lookup.clone());
         let api = Api::new(config, lookup, tac_table, metrics.api.clone());
-        let api = ApiServer::bind(&config.api, api, metrics.server.clone()).map_err(|source| {
-            StartError::Bind {
-                key: "api.listen",
-                address: config.api.listen,
-                source,
-            }
-        })?;
+        let api =
+            ApiServer::bind(&config.api, tls, api, metrics.server.clone()).map_err(|source| {
+                StartError::Bind {
+                    key: "api.listen",
+                    address: config.api.listen,
+                    source,
+                }
+            })?;
         let state = State {
             registry: metrics.registry.clone(),
             refresh: Box::new(api.record_sizes()),

@@ -5,7 +5,8 @@ use std::sync::Arc;
 use rustls::sign::SingleCertAndKey;
 use rustls::{ClientConfig, RootCertStore};
 
-use super::{TlsError, pem, provider};
+use super::pem::{self, PemFile};
+use super::{TlsError, provider};
 use crate::config::ClientTls;
 
 /// The configuration of every connection to one kind of peer. Reads the files it is made from.
@@ -14,7 +15,7 @@ use crate::config::ClientTls;
 /// out.
 pub fn client_config(tls: &ClientTls, alpn: &[&[u8]]) -> Result<Arc<ClientConfig>, TlsError> {
     let authorities = match &tls.ca_file {
-        Some(file) => pem::authorities(file)?,
+        Some(file) => PemFile::read(file)?.authorities()?,
         None => system_authorities()?,
     };
     let builder = ClientConfig::builder_with_provider(provider())
@@ -22,8 +23,8 @@ pub fn client_config(tls: &ClientTls, alpn: &[&[u8]]) -> Result<Arc<ClientConfig
         .with_root_certificates(authorities);
     let mut config = match (&tls.certificate_file, &tls.key_file) {
         (Some(certificate), Some(key)) => {
-            let identity = SingleCertAndKey::from(pem::identity(certificate, key)?);
-            builder.with_client_cert_resolver(Arc::new(identity))
+            let identity = pem::identity(&PemFile::read(certificate)?, &PemFile::read(key)?)?;
+            builder.with_client_cert_resolver(Arc::new(SingleCertAndKey::from(identity)))
         }
         (None, None) => builder.with_no_client_auth(),
         (Some(_), None) => {

@@ -1,10 +1,12 @@
-//! TLS 1.2 and 1.3 on both sides: [`client_config`] towards the core and issuers (TS 33.501 13.1).
+//! TLS 1.2 and 1.3 on both sides: [`ListenerTls`] towards API consumers, [`client_config`] towards
+//! the core (TS 33.501 13.1) and issuers.
 //!
 //! Cryptography is aws-lc-rs, named wherever a configuration is built: a process-wide default could
 //! be set by another crate, or be missing.
 
 mod client;
 mod pem;
+mod server;
 
 use std::io;
 use std::path::PathBuf;
@@ -13,6 +15,9 @@ use std::sync::Arc;
 use rustls::crypto::CryptoProvider;
 
 pub use client::client_config;
+pub use server::ListenerTls;
+
+pub(crate) use server::HTTP2;
 
 /// Why certificates, keys or authorities cannot be used. Names files, never what is in them.
 #[derive(Debug, thiserror::Error)]
@@ -68,6 +73,12 @@ pub enum TlsError {
     /// No authority of the system can be found.
     #[error("the system trusts no authority: set ca_file")]
     NoSystemAuthorities,
+    /// Client certificates are asked for and nothing says who may have issued them.
+    #[error("client_ca_file is missing: no client certificate could be checked")]
+    NoClientAuthorities,
+    /// The authorities of client certificates cannot be used together.
+    #[error("client_ca_file: {0}")]
+    ClientAuthorities(#[from] rustls::server::VerifierBuilderError),
     /// The library refuses what it was given: a bug of ours.
     #[error("TLS: {0}")]
     Setup(#[from] rustls::Error),

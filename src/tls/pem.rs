@@ -11,71 +11,85 @@ use zeroize::{Zeroize as _, Zeroizing};
 
 use super::TlsError;
 
-/// The authorities in a file; at least one.
-pub(super) fn authorities(path: &Path) -> Result<RootCertStore, TlsError> {
-    let mut store = RootCertStore::empty();
-    for certificate in certificates(path, &read(path)?)? {
-        store
-            .add(certificate)
-            .map_err(|_| TlsError::BadCertificate {
-                path: path.to_owned(),
-            })?;
-    }
-    Ok(store)
+/// What a file held when it was read. Wiped after use, for any file may hold a key.
+pub(super) struct PemFile<'a> {
+    path: &'a Path,
+    text: Zeroizing<Vec<u8>>,
 }
 
-/// A certificate chain and its key.
-pub(super) fn identity(certificate_file: &Path, key_file: &Path) -> Result<CertifiedKey, TlsError> {
-    let chain = certificates(certificate_file, &read(certificate_file)?)?;
-    let mut der = private_key(key_file, &read(key_file)?)?;
-    let key = any_supported_type(&der);
-    // The library holds its own copy and wipes it itself.
+impl<'a> PemFile<'a> {
+    pub(super) fn read(path: &'a Path) -> Result<Self, TlsError> {
+        let text = std::fs::read(path).map_err(|source| TlsError::Unreadable {
+            path: path.to_owned(),
+            source,
+        })?;
+        Ok(Self {
+            path,
+            text: Zeroizing::new(text),
+        })
+    }
+
+    pub(super) fn text(&self) -> &[u8] {
+        &self.text
+    }
+
+    /// The authorities in it; at least one.
+    pub(super) fn authorities(&self) -> Result<RootCertStore, TlsError> {
+        let mut store = RootCertStore::empty();
+        for certificate in self.certificates()? {
+            store.add(certificate).map_err(|_| self.bad_certificate())?;
+        }
+        Ok(store)
+    }
+
+    fn certificates(&self) -> Result<Vec<CertificateDer<'static>>, TlsError> {
+        let certificates: Vec<_> = CertificateDer::pem_slice_iter(&self.text)
+            .collect::<Result<_, _>>()
+            .map_err(|error| self.refused(&error, "certificate"))?;
+        if certificates.is_empty() {
+            return Err(self.refused(&pem::Error::NoItemsFound, "certificate"));
+        }
+        Ok(certificates)
+    }
+
+    fn private_key(&self) -> Result<PrivateKeyDer<'static>, TlsError> {
+        PrivateKeyDer::from_pem_slice(&self.text)
+            .map_err(|error| self.refused(&error, "private key"))
+    }
+
+    fn bad_certificate(&self) -> TlsError {
+        TlsError::BadCertificate {
+            path: self.path.to_owned(),
+        }
+    }
+
+    /// The library's error can quote lines of the file, so that only its kind is kept.
+    fn refused(&self, error: &pem::Error, wanted: &'static str) -> TlsError {
+        let path = self.path.to_owned();
+        match error {
+            pem::Error::NoItemsFound => TlsError::Missing { path, wanted },
+            _ => TlsError::Damaged { path },
+        }
+    }
+}
+
+/// A certificate chain, our own first, and its key.
+pub(super) fn identity(chain: &PemFile<'_>, key: &PemFile<'_>) -> Result<CertifiedKey, TlsError> {
+    let certificates = chain.certificates()?;
+    let mut der = key.private_key()?;
+    let signer = any_supported_type(&der);
+    // The signer has a copy of its own, which aws-lc wipes.
     der.zeroize();
-    let key = key.map_err(|_| TlsError::BadKey {
-        path: key_file.to_owned(),
+    let signer = signer.map_err(|_| TlsError::BadKey {
+        path: key.path.to_owned(),
     })?;
-    let identity = CertifiedKey::new(chain, key);
+    let identity = CertifiedKey::new(certificates, signer);
     match identity.keys_match() {
         Ok(()) => Ok(identity),
         Err(rustls::Error::InconsistentKeys(_)) => Err(TlsError::KeyMismatch {
-            key_file: key_file.to_owned(),
-            certificate_file: certificate_file.to_owned(),
+            key_file: key.path.to_owned(),
+            certificate_file: chain.path.to_owned(),
         }),
-        Err(_) => Err(TlsError::BadCertificate {
-            path: certificate_file.to_owned(),
-        }),
-    }
-}
-
-/// A file's bytes, wiped after use: any of them may hold a key.
-fn read(path: &Path) -> Result<Zeroizing<Vec<u8>>, TlsError> {
-    std::fs::read(path)
-        .map(Zeroizing::new)
-        .map_err(|source| TlsError::Unreadable {
-            path: path.to_owned(),
-            source,
-        })
-}
-
-fn certificates(path: &Path, text: &[u8]) -> Result<Vec<CertificateDer<'static>>, TlsError> {
-    let certificates: Vec<_> = CertificateDer::pem_slice_iter(text)
-        .collect::<Result<_, _>>()
-        .map_err(|error| refused(path, &error, "certificate"))?;
-    if certificates.is_empty() {
-        return Err(refused(path, &pem::Error::NoItemsFound, "certificate"));
-    }
-    Ok(certificates)
-}
-
-fn private_key(path: &Path, text: &[u8]) -> Result<PrivateKeyDer<'static>, TlsError> {
-    PrivateKeyDer::from_pem_slice(text).map_err(|error| refused(path, &error, "private key"))
-}
-
-/// The library's error can quote lines of the file, so that only its kind is kept.
-fn refused(path: &Path, error: &pem::Error, wanted: &'static str) -> TlsError {
-    let path = path.to_owned();
-    match error {
-        pem::Error::NoItemsFound => TlsError::Missing { path, wanted },
-        _ => TlsError::Damaged { path },
+        Err(_) => Err(chain.bad_certificate()),
     }
 }
