@@ -16,7 +16,7 @@ use crate::server::ApiServer;
 use crate::server::admin::{AdminServer, State};
 use crate::tac::{TacError, TacTable};
 use crate::telemetry::metrics::Metrics;
-use crate::tls::{ListenerTls, TlsError};
+use crate::tls::{HTTP2, ListenerTls, TlsError};
 
 /// A bridge whose listeners are bound.
 pub struct App {
@@ -74,7 +74,11 @@ impl App {
             source,
         })?;
         let stop = CancellationToken::new();
-        let (core, udm_client) = core_functions(&config.core, &metrics);
+        let (core, udm_client) =
+            core_functions(&config.core, &metrics).map_err(|source| StartError::Tls {
+                key: "core.tls",
+                source,
+            })?;
         let lookup = Lookup::new(core, config, metrics.lookup.clone());
         let api = Api::new(config, lookup, tac_table, metrics.api.clone());
         let api =
@@ -133,7 +137,16 @@ impl App {
 }
 
 /// Clients for the configured functions, and the one whose readiness is ours.
-fn core_functions(core: &config::Core, metrics: &Metrics) -> (CoreFunctions, sbi::Client) {
+fn core_functions(
+    core: &config::Core,
+    metrics: &Metrics,
+) -> Result<(CoreFunctions, sbi::Client), TlsError> {
+    let mut roots = core.udm.iter().chain(&core.bsf).chain(&core.upf);
+    // A bridge that speaks in clear to its core needs no trust store.
+    let tls = roots
+        .any(ApiRoot::is_https)
+        .then(|| crate::tls::client_config(&core.tls, &[HTTP2]))
+        .transpose()?;
     let settings = sbi::Settings {
         connections_per_endpoint: core.connections_per_endpoint,
         connect_timeout: core.connect_timeout,
@@ -141,6 +154,7 @@ fn core_functions(core: &config::Core, metrics: &Metrics) -> (CoreFunctions, sbi
         keep_alive_timeout: core.keep_alive_timeout,
         max_attempts: core.max_attempts,
         nf_instance_id: core.nf_instance_id.unwrap_or_else(uuid::Uuid::new_v4),
+        tls,
         ..sbi::Settings::default()
     };
     let client = |nf: NfType, roots: &[ApiRoot]| {
@@ -149,12 +163,10 @@ fn core_functions(core: &config::Core, metrics: &Metrics) -> (CoreFunctions, sbi
     let udm = client(NfType::Udm, &core.udm);
     let bsf = (!core.bsf.is_empty()).then(|| Bsf::new(client(NfType::Bsf, &core.bsf)));
     let upf = (!core.upf.is_empty()).then(|| Upf::new(client(NfType::Upf, &core.upf)));
-    (
-        CoreFunctions {
-            udm: Udm::new(udm.clone()),
-            bsf,
-            upf,
-        },
-        udm,
-    )
+    let core = CoreFunctions {
+        udm: Udm::new(udm.clone()),
+        bsf,
+        upf,
+    };
+    Ok((core, udm))
 }
