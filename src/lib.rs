@@ -11,7 +11,7 @@
 //! | [`device`] (a crate) | typed identifiers, known to all |
 //!
 //! Around them: [`config`] (one typed configuration), [`app`] (from configuration to a running
-//! bridge), [`tac`] (device types), [`telemetry`] (logs and metrics), [`demo`] (the bridge with a
+//! bridge), [`tls`] (certificates, keys, trust), [`tac`] (device types), [`telemetry`] (logs and metrics), [`demo`] (the bridge with a
 //! simulated core in one process), [`cli`] (the command line).
 //!
 //! Dependencies point one way, in the order of the table.
@@ -25,5 +25,6 @@ pub mod lookup;
 pub mod server;
 pub mod tac;
 pub mod telemetry;
+pub mod tls;
 
 pub use device;
