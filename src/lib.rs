@@ -6,6 +6,7 @@
 //! |---|---|
 //! | [`server`] | listeners, connections, limits, drain |
 //! | [`api`] | CAMARA: routes, checks in their order, one file for what differs in a version |
+//! | [`auth`] | from bearer token to caller: who asks, with which scopes, for which device |
 //! | [`lookup`] | the spine: identifiers → subscription → equipment → answer; caches live here |
 //! | `adapters` (a crate) | the core's functions over HTTP/2 |
 //! | [`device`] (a crate) | typed identifiers, known to all |
@@ -18,6 +19,7 @@
 
 pub mod api;
 pub mod app;
+pub mod auth;
 pub mod cli;
 pub mod config;
 pub mod demo;

@@ -101,6 +101,17 @@ impl Algorithm {
         Self::ES384,
         Self::EdDSA,
     ];
+
+    /// As headers and settings write it.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::RS256 => "RS256",
+            Self::PS256 => "PS256",
+            Self::ES256 => "ES256",
+            Self::ES384 => "ES384",
+            Self::EdDSA => "EdDSA",
+        }
+    }
 }
 
 /// `[auth.dpop]` (RFC 9449)
