@@ -10,10 +10,10 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use tokio_rustls::client::TlsStream;
 
-use crate::authority::{Authority, Folder};
-use crate::support::{
-    Bridge, Client, H2, HTTP1, Log, Offer, PATIENCE, config, eventually, server_tls,
-};
+use super::authority::{Authority, Folder};
+use super::support::{H2, HTTP1, Log, Offer, ask_well, config, first_device, server_tls};
+use crate::support::client::Connection;
+use crate::support::{Bridge, PATIENCE, eventually};
 
 const FAILED: &str = "pei_bridge_tls_handshakes_failed_total";
 const RELOADS: &str = "pei_bridge_tls_reloads_total";
@@ -43,6 +43,17 @@ impl Rig {
 
     fn offer(&self) -> Offer<'_> {
         Offer::new(&self.authority)
+    }
+
+    /// As whole numbers, which is what is counted.
+    async fn metric(&self, name: &str, label: &str) -> u64 {
+        #[expect(
+            clippy::cast_possible_truncation,
+            clippy::cast_sign_loss,
+            reason = "a count of a few"
+        )]
+        let count = self.bridge.metric(name, &[label]).await as u64;
+        count
     }
 
     /// The certificate that a new connection is shown.
@@ -84,9 +95,9 @@ async fn both_protocols_are_spoken_over_both_versions_as_alpn_says() {
             let (_, session) = stream.get_ref();
             assert_eq!(session.protocol_version(), Some(version.version));
             assert_eq!(session.alpn_protocol(), agreed);
-            let mut client = Client::over(stream).await.unwrap();
-            client.ask_well().await;
-            client.ask_well().await;
+            let mut client = Connection::tls(stream, rig.bridge.api).await.unwrap();
+            ask_well(&mut client).await;
+            ask_well(&mut client).await;
         }
     }
 }
@@ -100,7 +111,7 @@ async fn a_client_without_a_protocol_in_common_is_told_so() {
     };
     let error = offer.connect(rig.bridge.api).await.unwrap_err().to_string();
     assert!(error.contains("NoApplicationProtocol"), "{error}");
-    assert!(rig.bridge.metric(FAILED, "protocol").await >= 1);
+    assert!(rig.metric(FAILED, "protocol").await >= 1);
 }
 
 #[tokio::test]
@@ -109,7 +120,7 @@ async fn a_client_that_does_not_trust_us_is_counted_apart() {
     let stranger = Authority::new("Somebody else's trust");
     assert!(Offer::new(&stranger).connect(rig.bridge.api).await.is_err());
     eventually("the alert is counted", async || {
-        (rig.bridge.metric(FAILED, "refused").await >= 1).then_some(())
+        (rig.metric(FAILED, "refused").await >= 1).then_some(())
     })
     .await;
 }
@@ -127,7 +138,7 @@ async fn plain_http_to_the_tls_port_is_closed_without_harm() {
         let said = until_closed(&mut stream).await;
         assert!(!said.windows(4).any(|four| four == b"HTTP"), "{said:?}");
     }
-    assert!(rig.bridge.metric(FAILED, "protocol").await >= 3);
+    assert!(rig.metric(FAILED, "protocol").await >= 3);
     assert_eq!(rig.offer().ask(rig.bridge.api).await, Ok(200));
 }
 
@@ -164,7 +175,7 @@ async fn client_certificates_are_checked_as_configured() {
             }
         }
         let refused = [without, with_bad].map(|let_in| 2 * u64::from(!let_in));
-        let counted = rig.bridge.metric(FAILED, "certificate").await;
+        let counted = rig.metric(FAILED, "certificate").await;
         assert_eq!(counted, refused[0] + refused[1], "{mode:?}");
     }
 }
@@ -175,8 +186,8 @@ async fn changed_certificates_serve_new_connections_and_leave_the_open_ones() {
     let (second, third) = (rig.authority.issue(), rig.authority.issue());
     let stream = rig.offer().connect(rig.bridge.api).await.unwrap();
     let first = shown_on(&stream);
-    let mut open = Client::over(stream).await.unwrap();
-    open.ask_well().await;
+    let mut open = Connection::tls(stream, rig.bridge.api).await.unwrap();
+    ask_well(&mut open).await;
 
     rig.folder.write("api.pem", &second.certificate);
     rig.folder.write("api.key", &second.key);
@@ -185,31 +196,31 @@ async fn changed_certificates_serve_new_connections_and_leave_the_open_ones() {
     })
     .await;
     assert_ne!(first, second.der());
-    open.ask_well().await;
+    ask_well(&mut open).await;
 
     // Half of the next pair, then nothing of use, then a file that is gone.
     for (file, text) in [("api.pem", third.certificate.as_str()), ("api.key", "?")] {
-        let before = rig.bridge.metric(RELOADS, "refused").await;
+        let before = rig.metric(RELOADS, "refused").await;
         rig.folder.write(file, text);
         refused_again(&rig, before).await;
     }
-    let before = rig.bridge.metric(RELOADS, "refused").await;
+    let before = rig.metric(RELOADS, "refused").await;
     std::fs::remove_file(rig.folder.path("api.key")).unwrap();
     refused_again(&rig, before).await;
     assert_eq!(rig.shown().await, second.der());
-    open.ask_well().await;
+    ask_well(&mut open).await;
 
     rig.folder.write("api.key", &third.key);
     eventually("the third certificate", async || {
         (rig.shown().await == third.der()).then_some(())
     })
     .await;
-    open.ask_well().await;
+    ask_well(&mut open).await;
 }
 
 async fn refused_again(rig: &Rig, before: u64) {
     eventually("the change is refused", async || {
-        (rig.bridge.metric(RELOADS, "refused").await > before).then_some(())
+        (rig.metric(RELOADS, "refused").await > before).then_some(())
     })
     .await;
 }
@@ -262,8 +273,8 @@ async fn a_slow_handshake_is_cut_off() {
         until_closed(&mut stream).await;
         assert!(begun.elapsed() >= Duration::from_millis(300));
     }
-    assert!(rig.bridge.metric(FAILED, "timed_out").await >= 2);
-    let open = async || rig.bridge.metric("pei_bridge_connections ", "").await;
+    assert!(rig.metric(FAILED, "timed_out").await >= 2);
+    let open = async || rig.metric("pei_bridge_connections", "").await;
     assert_eq!(open().await, 0, "a handshake counts while it lasts");
 }
 
@@ -272,16 +283,11 @@ async fn a_handshake_takes_one_of_the_connections_there_may_be() {
     let rig = Rig::start(|config, _| config.api.max_connections = 1).await;
     let taken = TcpStream::connect(rig.bridge.api).await.unwrap();
     eventually("the first one is counted", async || {
-        (rig.bridge.metric("pei_bridge_connections ", "").await >= 1).then_some(())
+        (rig.metric("pei_bridge_connections", "").await >= 1).then_some(())
     })
     .await;
     assert!(rig.offer().connect(rig.bridge.api).await.is_err());
-    assert!(
-        rig.bridge
-            .metric("pei_bridge_shed_total", "connection")
-            .await
-            >= 1
-    );
+    assert!(rig.metric("pei_bridge_shed_total", "connection").await >= 1);
     drop(taken);
     eventually("the place is free again", async || {
         rig.offer().ask(rig.bridge.api).await.ok()
@@ -309,15 +315,15 @@ async fn the_end_of_a_connection_is_said_so_that_nothing_can_be_cut_off_unseen()
 async fn a_drain_ends_open_connections_and_handshakes() {
     let rig = Rig::start(|_, _| {}).await;
     let stream = rig.offer().connect(rig.bridge.api).await.unwrap();
-    let mut open = Client::over(stream).await.unwrap();
-    open.ask_well().await;
+    let mut open = Connection::tls(stream, rig.bridge.api).await.unwrap();
+    ask_well(&mut open).await;
     let mut half = TcpStream::connect(rig.bridge.api).await.unwrap();
     // So that it is accepted before the stop.
     tokio::time::sleep(Duration::from_millis(100)).await;
-    rig.bridge.stop.cancel();
+    rig.bridge.stop();
     assert!(until_closed(&mut half).await.is_empty());
     eventually("no more requests are taken", async || {
-        open.ask().await.err()
+        open.try_send(&first_device()).await.err()
     })
     .await;
 }

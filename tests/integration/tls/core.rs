@@ -2,16 +2,20 @@
 
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
-use http::Method;
 use pei_bridge::config::{ClientCertificates, ClientTls, Config};
 use rustls::ServerConfig;
+use serde_json::json;
 use simcore::{Options, Simcore};
 use tokio::net::TcpListener;
 use tokio_rustls::TlsAcceptor;
 
-use crate::authority::{Authority, Folder, Identity};
-use crate::support::{Bridge, Client, Log, NUMBER, Offer, config, core, eventually, server_tls};
+use super::authority::{Authority, Folder, Identity};
+use super::support::{IMEI, Log, NUMBER, Offer, ask_well, config, core, first_device, server_tls};
+use crate::support::client::Connection;
+use crate::support::control::{Control, GET_3GPP};
+use crate::support::{Bridge, eventually};
 
 const UNREACHABLE: &str = "core endpoint is not reachable";
 
@@ -50,19 +54,15 @@ fn root(core: &Simcore, host: &str) -> String {
     format!("https://{host}:{}", core.core_addr().port())
 }
 
-async fn ask(config: &Config) -> (u16, String) {
-    let bridge = Bridge::start(config);
-    Client::plain(bridge.api).await.ask().await.unwrap()
-}
-
 /// 503, and one line in the log for the endpoint, which says why and of whom nothing.
 async fn fails(config: &Config, reasons: &[&str]) {
     let (log, _listening) = Log::listen();
     let bridge = Bridge::start(config);
-    let mut client = Client::plain(bridge.api).await;
     for _ in 0..3 {
-        let (status, body) = client.ask().await.unwrap();
-        assert_eq!(status, 503, "{body}");
+        bridge
+            .send(&first_device())
+            .await
+            .is_error(503, "UNAVAILABLE");
     }
     let lines = log.lines_with(UNREACHABLE);
     assert_eq!(lines.len(), 1, "{lines:?}");
@@ -80,8 +80,7 @@ async fn a_core_is_asked_over_tls_by_name_and_by_address() {
     let core = core(&site.folder, &site.authority.issue(), None).await;
     for host in ["localhost", "127.0.0.1"] {
         let bridge = Bridge::start(&site.config(&root(&core, host)));
-        let mut client = Client::plain(bridge.api).await;
-        client.ask_well().await;
+        bridge.send(&first_device()).await.is_imei(IMEI);
     }
 }
 
@@ -93,7 +92,7 @@ async fn a_core_that_wants_our_certificate_gets_it() {
     let mut config = site.config(&root(&core, "localhost"));
     site.show(&mut config.core.tls, &clients.issue_for(&["nef.example"]));
     let bridge = Bridge::start(&config);
-    Client::plain(bridge.api).await.ask_well().await;
+    bridge.send(&first_device()).await.is_imei(IMEI);
 }
 
 #[tokio::test]
@@ -131,13 +130,8 @@ async fn a_core_that_is_not_whom_we_trust_is_not_asked() {
     let other = Authority::new("Somebody else").pem();
     config.core.tls.ca_file = Some(site.folder.write("other.pem", &other));
     fails(&config, &["UnknownIssuer"]).await;
-    let calls = Client::plain(core.control_addr())
-        .await
-        .send(Method::GET, "/sim/calls", "")
-        .await
-        .unwrap()
-        .1;
-    assert!(calls.contains("\"Get3GppRegistration\":0"), "{calls}");
+    let control = Control(core.control_addr());
+    assert_eq!(control.count(GET_3GPP).await, 0, "nothing was sent");
 }
 
 #[tokio::test]
@@ -187,25 +181,22 @@ async fn connections_are_lost_and_found_over_tls_as_in_clear() {
     let site = Site::new();
     let core = core(&site.folder, &site.authority.issue(), None).await;
     let mut config = site.config(&root(&core, "localhost"));
-    config.cache.equipment = std::time::Duration::ZERO;
+    config.cache.equipment = Duration::ZERO;
     let bridge = Bridge::start(&config);
-    let (mut client, mut control) = (
-        Client::plain(bridge.api).await,
-        Client::plain(core.control_addr()).await,
-    );
-    client.ask_well().await;
-    for mode in ["goaway", "refuse-stream", "reset", "truncate"] {
-        let fault = format!("{{\"mode\": \"{mode}\"}}");
-        let path = "/sim/faults/Get3GppRegistration";
-        control.send(Method::PUT, path, &fault).await.unwrap();
-        let (status, _) = client.ask().await.unwrap();
-        assert!([502, 503].contains(&status), "{mode}: {status}");
-        control
-            .send(Method::DELETE, "/sim/faults", "")
-            .await
-            .unwrap();
+    let control = Control(core.control_addr());
+    bridge.send(&first_device()).await.is_imei(IMEI);
+    for (mode, status) in [
+        ("goaway", 503),
+        ("refuse-stream", 503),
+        ("reset", 502),
+        ("truncate", 502),
+    ] {
+        control.fault(GET_3GPP, &json!({ "mode": mode })).await;
+        assert_eq!(bridge.send(&first_device()).await.status, status, "{mode}");
+        control.clear_faults().await;
         eventually("the device again", async || {
-            (client.ask().await.unwrap().0 == 200).then_some(())
+            let answer = bridge.send(&first_device()).await;
+            (answer.status == 200).then_some(())
         })
         .await;
     }
@@ -229,7 +220,8 @@ async fn a_request_goes_through_mutual_tls_on_both_sides() {
         ..Offer::new(&consumers)
     };
     let stream = offer.connect(bridge.api).await.unwrap();
-    Client::over(stream).await.unwrap().ask_well().await;
+    let mut connection = Connection::tls(stream, bridge.api).await.unwrap();
+    ask_well(&mut connection).await;
 }
 
 #[tokio::test]
@@ -237,5 +229,6 @@ async fn a_core_in_clear_needs_no_trust() {
     let core = Simcore::start(Options::default()).await.unwrap();
     let mut config = config(&format!("http://{}", core.core_addr()));
     config.core.tls.ca_file = Some("/nonexistent/trust.pem".into());
-    assert_eq!(ask(&config).await.0, 200);
+    let bridge = Bridge::start(&config);
+    bridge.send(&first_device()).await.is_imei(IMEI);
 }

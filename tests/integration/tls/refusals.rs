@@ -4,8 +4,8 @@ use pei_bridge::app::App;
 use pei_bridge::config::{AuthMode, Config, Layers};
 use pei_bridge::tac::TacTable;
 
-use crate::authority::{Authority, Folder};
-use crate::support::{config, server_tls};
+use super::authority::{Authority, Folder};
+use super::support::{config, server_tls};
 
 const CORE: &str = "http://127.0.0.1:1";
 
