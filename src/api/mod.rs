@@ -14,7 +14,6 @@ mod error;
 mod route;
 mod v0_1_0;
 
-use std::convert::Infallible;
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::Duration;
@@ -36,6 +35,9 @@ use crate::telemetry::metrics::ApiMetrics;
 use body::ReadBody;
 use correlator::Correlator;
 use route::Route;
+
+/// Seconds after which a request that found no room may be sent again.
+const SHED_RETRY_AFTER: u32 = 1;
 
 /// The API: everything that a request needs to be answered.
 pub struct Api {
@@ -74,10 +76,7 @@ impl Api {
 
     /// Answers one request, whatever happens on the way: owns the deadline, the correlator, the
     /// count, and the last net below a bug of ours.
-    pub async fn handle(
-        &self,
-        request: Request<Incoming>,
-    ) -> Result<Response<Full<Bytes>>, Infallible> {
+    pub async fn handle(&self, request: Request<Incoming>) -> Response<Full<Bytes>> {
         let started = Instant::now();
         let route = Route::of(request.uri().path(), &self.versions);
         let correlator = Correlator::of(request.headers(), route.as_ref().ok());
@@ -88,9 +87,28 @@ impl Api {
             Ok(Err(_panic)) => Err(ApiError::new(ErrorCode::Internal)),
             Err(_elapsed) => Err(ApiError::new(ErrorCode::Timeout)),
         };
+        self.respond(route, correlator, outcome, started.elapsed())
+    }
+
+    /// Answers a request that there is no room for.
+    pub fn shed(&self, request: &Request<Incoming>) -> Response<Full<Bytes>> {
+        let route = Route::of(request.uri().path(), &self.versions);
+        let correlator = Correlator::of(request.headers(), route.as_ref().ok());
+        let outcome = Err(ApiError::unavailable(Some(SHED_RETRY_AFTER)));
+        self.respond(route, correlator, outcome, Duration::ZERO)
+    }
+
+    /// Counts an outcome and writes it, with the correlator that every answer carries.
+    fn respond(
+        &self,
+        route: Result<Route, ApiError>,
+        correlator: Correlator,
+        outcome: Result<Response<Full<Bytes>>, ApiError>,
+        took: Duration,
+    ) -> Response<Full<Bytes>> {
         let target = route.ok().map(|route| (route.version, route.operation));
         let code = outcome.as_ref().err().map(|error| error.code);
-        self.metrics.answered(target, code, started.elapsed());
+        self.metrics.answered(target, code, took);
         tracing::debug!(
             operation = target.map(|(_, operation)| operation.as_str()),
             code = code.map(ErrorCode::label),
@@ -100,7 +118,7 @@ impl Api {
         response
             .headers_mut()
             .insert(correlator::HEADER, correlator.echo());
-        Ok(response)
+        response
     }
 
     /// The walk of a request; each stage one call, the first error the answer.

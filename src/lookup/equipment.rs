@@ -160,6 +160,9 @@ impl EquipmentLookup {
 
     /// Brings the sizes of the caches into the metrics.
     pub fn record_sizes(&self) {
+        // The caches count what they have settled, and settle on use: a quiet bridge would lag.
+        self.known.run_pending_tasks();
+        self.none_found.run_pending_tasks();
         self.metrics
             .cache_size(CacheName::Equipment, self.known.entry_count());
         self.metrics

@@ -124,7 +124,7 @@ impl Lookup {
         let identifiers = self.supported_identifiers(query);
         let equipment = match (several, identifiers.as_slice()) {
             (_, []) => return Err(LookupError::Unsupported),
-            (_, [only]) => self.by_identifier(only, deadline).await?,
+            (_, [only]) => self.by_identifier(only, several, deadline).await?,
             (SeveralIdentifiers::First, _) => self.by_first(&identifiers, deadline).await?,
             (SeveralIdentifiers::MustAgree, _) => {
                 let subscription = self.agreed(&identifiers, deadline).await?;
@@ -182,7 +182,8 @@ impl Lookup {
         deadline: Instant,
     ) -> Result<Equipment, LookupError> {
         for identifier in identifiers {
-            match self.by_identifier(identifier, deadline).await {
+            let answer = self.by_identifier(identifier, SeveralIdentifiers::First, deadline);
+            match answer.await {
                 Err(LookupError::UnknownSubscription) => {}
                 decided => return decided,
             }
@@ -190,15 +191,22 @@ impl Lookup {
         Err(LookupError::UnknownSubscription)
     }
 
+    /// A single IPv4 identifier can contradict itself, by port and private address.
     async fn by_identifier(
         &self,
         identifier: &Identifier,
+        several: SeveralIdentifiers,
         deadline: Instant,
     ) -> Result<Equipment, LookupError> {
-        let subscription = match identifier {
-            Identifier::Gpsi(gpsi) => UeId::Gpsi(gpsi.clone()),
-            Identifier::Ipv6(address) => self.session.by_ipv6(*address, deadline).await?,
-            Identifier::Ipv4(query) => self.session.by_ipv4(*query, deadline).await?,
+        let subscription = match (identifier, several) {
+            (Identifier::Gpsi(gpsi), _) => UeId::Gpsi(gpsi.clone()),
+            (Identifier::Ipv6(address), _) => self.session.by_ipv6(*address, deadline).await?,
+            (Identifier::Ipv4(query), SeveralIdentifiers::First) => {
+                self.session.by_ipv4(*query, deadline).await?
+            }
+            (Identifier::Ipv4(query), SeveralIdentifiers::MustAgree) => {
+                self.session.by_ipv4_agreeing(*query, deadline).await?
+            }
         };
         self.equipment.of(&subscription, deadline).await
     }

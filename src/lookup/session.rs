@@ -139,6 +139,7 @@ impl SessionLookup {
 
     /// Brings the size of the cache into the metrics.
     pub fn record_size(&self) {
+        self.known.run_pending_tasks();
         self.metrics
             .cache_size(CacheName::Session, self.known.entry_count());
     }

@@ -13,12 +13,14 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::{Request, Response};
+use http::header::CONTENT_LENGTH;
+use http::{HeaderValue, Method, Request, Response};
 use http_body_util::Full;
-use hyper::body::Incoming;
+use hyper::body::{Body as _, Incoming};
 use hyper::server::conn::{http1, http2};
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use prometheus::IntGauge;
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt as _, ReadBuf};
 use tokio::net::TcpStream;
 use tokio::time::Instant;
@@ -26,7 +28,6 @@ use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
 
 use super::Service;
-use crate::api::ApiError;
 use crate::telemetry::metrics::HandshakeFailure;
 use crate::tls::HTTP2;
 
@@ -62,15 +63,22 @@ pub(super) struct Limits {
     pub(super) idle_timeout: Duration,
 }
 
-/// Answers a connection beyond the limit without reading from it.
+/// Answers a connection beyond the limit without looking at what it asks.
 pub(super) async fn turn_away(mut stream: TcpStream) {
-    const ANSWER: &[u8] = b"HTTP/1.1 503 Service Unavailable\r\n\
-        content-type: application/json\r\nretry-after: 1\r\nconnection: close\r\n\
-        content-length: 85\r\n\r\n\
-        {\"status\":503,\"code\":\"UNAVAILABLE\",\"message\":\"There are too many connections already\"}";
+    let body =
+        r#"{"status":503,"code":"UNAVAILABLE","message":"There are too many connections already"}"#;
+    let answer = format!(
+        "HTTP/1.1 503 Service Unavailable\r\ncontent-type: application/json\r\n\
+         cache-control: no-store\r\nretry-after: 1\r\nx-correlator: {}\r\n\
+         connection: close\r\ncontent-length: {}\r\n\r\n{body}",
+        uuid::Uuid::new_v4(),
+        body.len()
+    );
     let answered = async {
-        stream.write_all(ANSWER).await?;
-        stream.shutdown().await
+        stream.write_all(answer.as_bytes()).await?;
+        stream.shutdown().await?;
+        // A socket that is closed with data unread takes the answer with it.
+        tokio::io::copy(&mut stream, &mut tokio::io::sink()).await
     };
     // A client that does not read the refusal has lost nothing but the refusal.
     let _ = tokio::time::timeout(TURN_AWAY_TIMEOUT, answered).await;
@@ -186,6 +194,8 @@ async fn serve_http1<S>(
 {
     let connection = http1::Builder::new()
         .max_headers(MAX_HEADERS)
+        // The buffer may grow beyond its own limit by one read, so both are said.
+        .max_header_size(MAX_HEADER_BYTES)
         .max_buf_size(MAX_HEADER_BYTES)
         .half_close(true)
         .serve_connection(io, service_fn(|request| answer(service, activity, request)));
@@ -239,14 +249,47 @@ async fn answer(
     request: Request<Incoming>,
 ) -> Result<Response<Full<Bytes>>, Infallible> {
     let _in_request = activity.enter();
-    let Ok(_permit) = service.in_flight.try_acquire() else {
-        service.metrics.shed_requests.inc();
-        return Ok(ApiError::unavailable(Some(1)).into_response());
+    let is_head = request.method() == Method::HEAD;
+    let response = match service.in_flight.try_acquire() {
+        Ok(_permit) => {
+            let _in_flight = InFlight::enter(&service.metrics.in_flight);
+            service.api.handle(request).await
+        }
+        Err(_full) => {
+            service.metrics.shed_requests.inc();
+            service.api.shed(&request)
+        }
     };
-    service.metrics.in_flight.inc();
-    let response = service.api.handle(request).await;
-    service.metrics.in_flight.dec();
+    Ok(if is_head {
+        without_body(response)
+    } else {
+        response
+    })
+}
+
+/// An answer to HEAD (RFC 9110 9.3.2): hyper leaves the body out in HTTP/1.1 alone.
+fn without_body(mut response: Response<Full<Bytes>>) -> Response<Full<Bytes>> {
+    let length = response.body().size_hint().exact().unwrap_or(0);
+    let length = HeaderValue::from(length);
+    response.headers_mut().insert(CONTENT_LENGTH, length);
+    *response.body_mut() = Full::default();
     response
+}
+
+/// A request counted as in work, until it is answered or its client gives it up.
+struct InFlight<'a>(&'a IntGauge);
+
+impl<'a> InFlight<'a> {
+    fn enter(gauge: &'a IntGauge) -> Self {
+        gauge.inc();
+        Self(gauge)
+    }
+}
+
+impl Drop for InFlight<'_> {
+    fn drop(&mut self) {
+        self.0.dec();
+    }
 }
 
 /// What the watchdog knows of a connection: times are milliseconds since its start.

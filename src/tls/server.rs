@@ -72,35 +72,42 @@ impl ListenerTls {
         let mut seen = self.loaded;
         loop {
             tokio::time::sleep(LOOK_INTERVAL).await;
-            let (tls, metrics) = (Arc::clone(&self), Arc::clone(&metrics));
+            let tls = Arc::clone(&self);
             // A file may lie on something slow.
-            let looked = tokio::task::spawn_blocking(move || tls.look(seen, &metrics)).await;
-            seen = looked.unwrap_or(seen);
+            let looked = tokio::task::spawn_blocking(move || tls.look(seen)).await;
+            let Ok(Some((fingerprint, config))) = looked else {
+                continue;
+            };
+            // Each change is told once, whatever it is.
+            seen = fingerprint;
+            match config {
+                Ok(config) => {
+                    *self.current.write().unwrap_or_else(PoisonError::into_inner) = config;
+                    metrics.tls_reloaded.inc();
+                    tracing::info!("api.tls: new connections are served with the changed files");
+                }
+                Err(error) => {
+                    metrics.tls_reload_refused.inc();
+                    tracing::error!(%error, "api.tls: the changed files cannot be used, the last good ones serve on");
+                }
+            }
         }
     }
 
-    /// One look; gives what was seen. Says each change once.
-    fn look(&self, seen: Fingerprint, metrics: &ServerMetrics) -> Fingerprint {
+    /// What the files make now, where they differ from what was seen.
+    fn look(
+        &self,
+        seen: Fingerprint,
+    ) -> Option<(Fingerprint, Result<Arc<ServerConfig>, TlsError>)> {
         let files = Files::read(&self.settings);
         let fingerprint = files
             .as_ref()
             .ok()
             .map(|files| files.fingerprint(&self.hasher));
-        if fingerprint == seen {
-            return seen;
-        }
-        match files.and_then(|files| files.config(self.settings.client_certificates)) {
-            Ok(config) => {
-                *self.current.write().unwrap_or_else(PoisonError::into_inner) = config;
-                metrics.tls_reloaded.inc();
-                tracing::info!("TLS: new connections are served with the changed certificates");
-            }
-            Err(error) => {
-                metrics.tls_reload_refused.inc();
-                tracing::error!(%error, "TLS: the changed certificates cannot be used; the last good ones serve on");
-            }
-        }
-        fingerprint
+        (fingerprint != seen).then(|| {
+            let config = files.and_then(|files| files.config(self.settings.client_certificates));
+            (fingerprint, config)
+        })
     }
 }
 

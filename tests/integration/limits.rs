@@ -1,0 +1,212 @@
+//! Slow clients are cut off, not waited for; too many are turned away.
+
+use std::time::Duration;
+
+use serde_json::json;
+
+use crate::support::client::{Ask, Connection, RETRIEVE_IDENTIFIER};
+use crate::support::control::GET_3GPP;
+use crate::support::raw::Raw;
+use crate::support::{PATIENCE, Rig, eventually};
+
+const SHORT: Duration = Duration::from_millis(100);
+
+/// A connection that was not idle yet.
+async fn connect(rig: &Rig, version: u8) -> Connection {
+    match version {
+        1 => Connection::http1(rig.bridge.api).await,
+        _ => Connection::http2(rig.bridge.api).await,
+    }
+}
+
+async fn timed_out(rig: &Rig) -> f64 {
+    rig.bridge
+        .metric("pei_bridge_connections_timed_out_total", &[])
+        .await
+}
+
+#[tokio::test]
+async fn a_slow_header_section_is_cut_off() {
+    let rig = Rig::configured(|config| config.api.header_read_timeout = SHORT).await;
+    let kept = Ask::any();
+    for start in ["P", "PR", "POST ", "POST / HTTP/1.1\r\nhost: x\r\nx-slow: "] {
+        let before = timed_out(&rig).await;
+        let mut raw = Raw::connect(rig.bridge.api).await;
+        raw.write(start).await;
+        // A byte now and then does not help.
+        while raw.try_write("x").await {
+            tokio::time::sleep(SHORT / 4).await;
+        }
+        assert!(timed_out(&rig).await > before, "{start:?} is counted");
+    }
+    // After an answer as well.
+    let mut raw = Raw::connect(rig.bridge.api).await;
+    let body = kept.body.len();
+    let text = format!(
+        "POST {RETRIEVE_IDENTIFIER} HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\n\
+         content-length: {body}\r\n\r\n"
+    );
+    raw.write(text).await;
+    raw.write(&kept.body).await;
+    assert_eq!(raw.answer().await.unwrap().status, 200);
+    raw.write("POST ").await;
+    assert!(raw.until_closed().await.is_empty());
+}
+
+#[tokio::test]
+async fn a_silent_connection_is_closed() {
+    let rig = Rig::configured(|config| {
+        config.api.header_read_timeout = SHORT;
+        config.api.idle_timeout = SHORT;
+    })
+    .await;
+    let silent = Raw::connect(rig.bridge.api).await;
+    assert!(silent.until_closed().await.is_empty());
+    for version in [1, 2] {
+        let mut connection = connect(&rig, version).await;
+        let before = timed_out(&rig).await;
+        assert_eq!(connection.send(&Ask::any()).await.status, 200);
+        eventually("the idle connection is closed", async || {
+            (timed_out(&rig).await > before).then_some(())
+        })
+        .await;
+        let answer = eventually("it cannot be used", async || {
+            connection.try_send(&Ask::any()).await.err()
+        });
+        answer.await;
+    }
+}
+
+#[tokio::test]
+async fn a_long_request_does_not_make_a_connection_idle() {
+    let rig = Rig::configured(|config| config.api.idle_timeout = SHORT).await;
+    rig.control
+        .fault(GET_3GPP, &json!({"latencyMs": 400}))
+        .await;
+    for version in [1, 2] {
+        connect(&rig, version)
+            .await
+            .send(&Ask::any())
+            .await
+            .is_imei("490154203237518");
+    }
+}
+
+#[tokio::test]
+async fn a_slow_body_is_cut_off() {
+    let rig = Rig::configured(|config| config.api.body_read_timeout = SHORT).await;
+    let head = format!(
+        "POST {RETRIEVE_IDENTIFIER} HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\n\
+         content-length: 1000\r\n\r\n{{"
+    );
+    let mut raw = Raw::connect(rig.bridge.api).await;
+    raw.write(&head).await;
+    let answer = raw.answer().await.unwrap();
+    answer.check(&Ask::any());
+    answer.is_error(400, "INVALID_ARGUMENT");
+    assert!(raw.until_closed().await.is_empty());
+    // The deadline of the request ends it too, where it is the shorter one.
+    let rig = Rig::configured(|config| config.api.request_timeout = SHORT).await;
+    let mut raw = Raw::connect(rig.bridge.api).await;
+    raw.write(&head).await;
+    let answer = raw.answer().await.unwrap();
+    answer.check(&Ask::any());
+    assert!(matches!(answer.status, 400 | 504), "{}", answer.status);
+    assert!(raw.until_closed().await.is_empty());
+    assert_eq!(rig.control.total().await, 0);
+}
+
+#[tokio::test]
+async fn a_connection_beyond_the_limit_is_turned_away() {
+    let rig = Rig::configured(|config| config.api.max_connections = 2).await;
+    let mut first = Connection::http1(rig.bridge.api).await;
+    let mut second = Connection::http2(rig.bridge.api).await;
+    for connection in [&mut first, &mut second] {
+        assert_eq!(connection.send(&Ask::any()).await.status, 200);
+    }
+    for _ in 0..10 {
+        let mut third = Raw::connect(rig.bridge.api).await;
+        // What was sent already must not cost the client its answer.
+        third
+            .write(format!(
+                "POST / HTTP/1.1\r\nx: {}\r\n\r\n",
+                "y".repeat(5000)
+            ))
+            .await;
+        let answer = third.answer().await.expect("an answer");
+        answer.check(&Ask::any());
+        answer.is_error(503, "UNAVAILABLE");
+        assert!(answer.header("retry-after").is_some());
+        assert_eq!(answer.header("connection"), Some("close"));
+    }
+    let shed = rig
+        .bridge
+        .metric("pei_bridge_shed_total", &["connection"])
+        .await;
+    assert!((shed - 10.0).abs() < 0.1, "{shed}");
+    // Those inside are served on, and a place that is free is taken.
+    assert_eq!(second.send(&Ask::any()).await.status, 200);
+    drop(first);
+    eventually("there is room again", async || {
+        let mut connection = Connection::http1(rig.bridge.api).await;
+        let answer = connection.try_send(&Ask::any()).await.ok()?;
+        (answer.status == 200).then_some(())
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_request_beyond_the_limit_is_shed() {
+    let rig = Rig::configured(|config| {
+        config.api.max_requests_in_flight = 2;
+        config.cache.equipment = Duration::ZERO;
+    })
+    .await;
+    rig.control.fault(GET_3GPP, &json!({"mode": "hang"})).await;
+    let hanging = ["34600000002", "34600000003"].map(|number| {
+        let api = rig.bridge.api;
+        let ask = Ask::identifier(&json!({ "phoneNumber": number }));
+        tokio::spawn(async move { Connection::http2(api).await.send(&ask).await })
+    });
+    eventually("both are in work", async || {
+        (rig.control.count(GET_3GPP).await == 2).then_some(())
+    })
+    .await;
+    let ask = Ask::any().header("x-correlator", "b4333c46-49c0-4f62-80d7-f0ef930f1c46");
+    for mut connection in [
+        Connection::http1(rig.bridge.api).await,
+        Connection::http2(rig.bridge.api).await,
+    ] {
+        for _ in 0..2 {
+            let answer = connection.send(&ask).await;
+            answer.is_error(503, "UNAVAILABLE");
+            assert!(answer.header("retry-after").is_some());
+        }
+    }
+    let shed = rig
+        .bridge
+        .metric("pei_bridge_shed_total", &["request"])
+        .await;
+    assert!((shed - 4.0).abs() < 0.1, "{shed}");
+    // Given up, they make room.
+    rig.control.clear_faults().await;
+    for task in hanging {
+        task.abort();
+    }
+    eventually("there is room again", async || {
+        (rig.bridge.send(&ask).await.status == 200).then_some(())
+    })
+    .await;
+}
+
+/// A client that does not read what it asked for is not waited for either.
+#[tokio::test]
+async fn a_client_that_does_not_read_is_cut_off() {
+    let rig = Rig::configured(|config| config.api.idle_timeout = SHORT).await;
+    let text = "GET / HTTP/1.1\r\nhost: x\r\n\r\n".repeat(1000);
+    let mut raw = Raw::connect(rig.bridge.api).await;
+    let flood = async { while raw.try_write(&text).await {} };
+    tokio::time::timeout(PATIENCE, flood)
+        .await
+        .expect("the connection is ended");
+}

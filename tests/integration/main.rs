@@ -1,0 +1,33 @@
+//! The bridge as its consumers, its operators and its core see it: over sockets.
+//!
+//! Every answer goes through [`support::answer::Answer::check`], so that what holds for all of them
+//! is checked in each test. Read `support` first, then the subject that interests you.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::string_slice,
+    unreachable_pub,
+    missing_docs,
+    reason = "tests may fail loudly, and nobody reads their documentation"
+)]
+
+mod support;
+
+mod addresses;
+mod admin;
+mod caches;
+mod faults;
+mod heads;
+mod http;
+mod identifiers;
+mod last_checked;
+mod limits;
+mod open5gs;
+mod random;
+mod redundancy;
+mod several;
+mod tls;
+mod validation;
