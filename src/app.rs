@@ -11,6 +11,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::api::{Api, Parts};
 use crate::audit::{Audit, AuditError};
+use crate::auth::{AuthSetupError, Authenticator};
 use crate::config::{self, Config};
 use crate::limits::Limiter;
 use crate::lookup::{CoreFunctions, Lookup};
@@ -18,6 +19,7 @@ use crate::server::ApiServer;
 use crate::server::admin::{AdminServer, State};
 use crate::tac::{TacError, TacTable};
 use crate::telemetry::metrics::Metrics;
+use crate::tls::{HTTP2, ListenerTls, TlsError};
 
 /// A bridge whose listeners are bound.
 pub struct App {
@@ -32,6 +34,14 @@ pub enum StartError {
     /// The TAC table cannot be loaded.
     #[error(transparent)]
     Tac(#[from] TacError),
+    /// Certificates, keys or authorities cannot be used.
+    #[error("{key}: {source}")]
+    Tls {
+        /// The section that names them.
+        key: &'static str,
+        /// Why not.
+        source: TlsError,
+    },
     /// An address cannot be listened on.
     #[error("{key} = {address}: {source}")]
     Bind {
@@ -42,6 +52,9 @@ pub enum StartError {
         /// Why not.
         source: io::Error,
     },
+    /// Nobody could be authenticated.
+    #[error(transparent)]
+    Auth(#[from] AuthSetupError),
     /// Decisions cannot be recorded.
     #[error(transparent)]
     Audit(#[from] AuditError),
@@ -64,28 +77,34 @@ impl App {
     /// are opened at once.
     pub fn build_with(config: &Config, tac_table: TacTable) -> Result<Self, StartError> {
         let metrics = Metrics::new()?;
+        let tls = config.api.tls.as_ref().map(ListenerTls::load).transpose();
+        let tls = tls.map_err(|source| StartError::Tls {
+            key: "api.tls",
+            source,
+        })?;
         let stop = CancellationToken::new();
-        let (core, udm_client) = core_functions(&config.core, &metrics);
-        let lookup = Lookup::new(core, config, &metrics.lookup);
-        let audit = Audit::open(&config.audit, metrics.audit.clone())?;
-        let limiter = Limiter::new(&config.limits, metrics.limits.clone());
-        let api_metrics = metrics.api.clone();
+        let (core, udm_client) =
+            core_functions(&config.core, &metrics).map_err(|source| StartError::Tls {
+                key: "core.tls",
+                source,
+            })?;
         let parts = Parts {
-            authenticator: None,
-            limiter,
-            lookup,
+            authenticator: Authenticator::new(&config.auth, metrics.auth.clone())?,
+            limiter: Limiter::new(&config.limits, metrics.limits.clone()),
+            lookup: Lookup::new(core, config, &metrics.lookup),
             tac_table,
-            audit,
-            metrics: api_metrics,
+            audit: Audit::open(&config.audit, metrics.audit.clone())?,
+            metrics: metrics.api.clone(),
         };
         let api = Api::new(config, parts);
-        let api = ApiServer::bind(&config.api, api, metrics.server.clone()).map_err(|source| {
-            StartError::Bind {
-                key: "api.listen",
-                address: config.api.listen,
-                source,
-            }
-        })?;
+        let api =
+            ApiServer::bind(&config.api, tls, api, metrics.server.clone()).map_err(|source| {
+                StartError::Bind {
+                    key: "api.listen",
+                    address: config.api.listen,
+                    source,
+                }
+            })?;
         let state = State {
             registry: metrics.registry.clone(),
             refresh: Box::new(api.record_sizes()),
@@ -134,7 +153,16 @@ impl App {
 }
 
 /// Clients for the configured functions, and the one whose readiness is ours.
-fn core_functions(core: &config::Core, metrics: &Metrics) -> (CoreFunctions, sbi::Client) {
+fn core_functions(
+    core: &config::Core,
+    metrics: &Metrics,
+) -> Result<(CoreFunctions, sbi::Client), TlsError> {
+    let mut roots = core.udm.iter().chain(&core.bsf).chain(&core.upf);
+    // A bridge that speaks in clear to its core needs no trust store.
+    let tls = roots
+        .any(ApiRoot::is_https)
+        .then(|| crate::tls::client_config(&core.tls, &[HTTP2]))
+        .transpose()?;
     let settings = sbi::Settings {
         connections_per_endpoint: core.connections_per_endpoint,
         connect_timeout: core.connect_timeout,
@@ -142,6 +170,7 @@ fn core_functions(core: &config::Core, metrics: &Metrics) -> (CoreFunctions, sbi
         keep_alive_timeout: core.keep_alive_timeout,
         max_attempts: core.max_attempts,
         nf_instance_id: core.nf_instance_id.unwrap_or_else(uuid::Uuid::new_v4),
+        tls,
         ..sbi::Settings::default()
     };
     let client = |nf: NfType, roots: &[ApiRoot]| {
@@ -150,12 +179,10 @@ fn core_functions(core: &config::Core, metrics: &Metrics) -> (CoreFunctions, sbi
     let udm = client(NfType::Udm, &core.udm);
     let bsf = (!core.bsf.is_empty()).then(|| Bsf::new(client(NfType::Bsf, &core.bsf)));
     let upf = (!core.upf.is_empty()).then(|| Upf::new(client(NfType::Upf, &core.upf)));
-    (
-        CoreFunctions {
-            udm: Udm::new(udm.clone()),
-            bsf,
-            upf,
-        },
-        udm,
-    )
+    let core = CoreFunctions {
+        udm: Udm::new(udm.clone()),
+        bsf,
+        upf,
+    };
+    Ok((core, udm))
 }

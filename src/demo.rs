@@ -15,7 +15,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::app::{App, StartError};
 use crate::cli::DemoArguments;
-use crate::config::{Config, ConfigError, Issuer, Layers, LogFormat};
+use crate::config::{Config, ConfigError, Issuer, IssuerUrl, Layers, LogFormat};
 use crate::tac::TacTable;
 use crate::telemetry::logs;
 use questions::{Tokens, Unexpected};
@@ -91,7 +91,7 @@ fn configure(
     control: SocketAddr,
 ) -> Result<Config, ConfigError> {
     let mut base = Config::default();
-    base.auth.issuers = vec![issuer(control)];
+    base.auth.issuers = vec![issuer(control)?];
     base.cache.consent = LIFETIME;
     base.cache.equipment = LIFETIME;
     base.cache.none_found = LIFETIME;
@@ -117,13 +117,15 @@ fn configure(
 }
 
 /// The issuer beside the simulated core.
-fn issuer(control: SocketAddr) -> Issuer {
+fn issuer(control: SocketAddr) -> Result<Issuer, ConfigError> {
     let issuer = format!("http://{control}/oidc");
-    let jwks_uri = format!("{issuer}/jwks");
-    Issuer {
+    let jwks_uri = IssuerUrl::parse(&format!("{issuer}/jwks"));
+    let jwks_uri = jwks_uri.map_err(|error| invalid("auth.issuers", &error))?;
+    let known = Issuer::new(issuer, "device-identifier".to_owned());
+    Ok(Issuer {
         jwks_uri: Some(jwks_uri),
-        ..Issuer::new(issuer, "device-identifier".to_owned())
-    }
+        ..known
+    })
 }
 
 fn invalid(key: &'static str, reason: &dyn std::fmt::Display) -> ConfigError {

@@ -6,13 +6,16 @@
 //! |---|---|
 //! | [`server`] | listeners, connections, limits, drain |
 //! | [`api`] | CAMARA: routes, checks in their order, one file for what differs in a version |
+//! | [`auth`] | from bearer token to caller: who asks, with which scopes, for which device |
 //! | [`lookup`] | the spine: identifiers → subscription → equipment → answer; caches live here |
 //! | `adapters` (a crate) | the core's functions over HTTP/2 |
 //! | [`device`] (a crate) | typed identifiers, known to all |
 //!
 //! Around them: [`config`] (one typed configuration), [`app`] (from configuration to a running
-//! bridge), [`tac`] (device types), [`telemetry`] (logs and metrics), [`demo`] (the bridge with a
-//! simulated core in one process), [`cli`] (the command line).
+//! bridge), [`limits`] (how much a consumer may ask), [`audit`] and [`pseudonym`] (the record of
+//! every decision), [`tls`] and [`secret`] (certificates, keys, trust), [`tac`] (device types),
+//! [`telemetry`] (logs and metrics), [`demo`] (the bridge with a simulated core in one process),
+//! [`cli`] (the command line). `flights` lets all who ask the same question share its answer.
 //!
 //! Dependencies point one way, in the order of the table.
 
@@ -23,6 +26,7 @@ pub mod auth;
 pub mod cli;
 pub mod config;
 pub mod demo;
+mod flights;
 pub mod limits;
 pub mod lookup;
 pub mod pseudonym;
@@ -30,5 +34,6 @@ pub mod secret;
 pub mod server;
 pub mod tac;
 pub mod telemetry;
+pub mod tls;
 
 pub use device;

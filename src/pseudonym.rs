@@ -2,14 +2,15 @@
 
 use std::fmt::{self, Write as _};
 
-use hmac::{Hmac, KeyInit as _, Mac as _};
-use sha2::Sha256;
+use aws_lc_rs::hmac::{self, HMAC_SHA256, Key};
+use aws_lc_rs::rand::SystemRandom;
+use zeroize::Zeroizing;
 
 use crate::secret::Secret;
 
 /// Gives the same subscriber the same name under the same key, and nobody without the key the way
 /// back: phone numbers are few enough to be tried, so a plain digest would be none.
-pub struct Pseudonyms(Hmac<Sha256>);
+pub struct Pseudonyms(Key);
 
 /// Bytes of a pseudonym: enough that no two subscribers of an operator share one.
 const LENGTH: usize = 16;
@@ -21,42 +22,39 @@ pub const MIN_KEY_LENGTH: usize = 32;
 #[error("a pseudonym key needs at least {MIN_KEY_LENGTH} bytes")]
 pub struct WeakKey;
 
+/// The system has no random bytes to give.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("the system gives no random bytes")]
+pub struct NoRandomness;
+
 impl Pseudonyms {
     /// Pseudonyms under the operator's key.
     pub fn new(key: &Secret) -> Result<Self, WeakKey> {
-        if key.reveal().len() < MIN_KEY_LENGTH {
+        if key.expose().len() < MIN_KEY_LENGTH {
             return Err(WeakKey);
         }
-        Hmac::new_from_slice(key.reveal())
-            .map(Self)
-            .map_err(|_| WeakKey)
+        Ok(Self(Key::new(HMAC_SHA256, key.expose().as_bytes())))
     }
 
     /// Pseudonyms under a key that lives as long as this process.
-    pub fn random() -> Result<Self, WeakKey> {
-        let (a, b) = (uuid::Uuid::new_v4(), uuid::Uuid::new_v4());
-        let (c, d) = (uuid::Uuid::new_v4(), uuid::Uuid::new_v4());
-        let key = [a, b, c, d].map(uuid::Uuid::into_bytes);
-        Hmac::new_from_slice(key.as_flattened())
+    pub fn random() -> Result<Self, NoRandomness> {
+        Key::generate(HMAC_SHA256, &SystemRandom::new())
             .map(Self)
-            .map_err(|_| WeakKey)
+            .map_err(|_| NoRandomness)
     }
 
     /// The pseudonym of an identifier, in lower-case hexadecimal digits.
     pub fn of(&self, identifier: &impl fmt::Display) -> String {
-        let mut mac = self.0.clone();
-        let mut whole = String::new();
-        // Writing to a string cannot fail.
-        let _ = write!(whole, "{identifier}");
-        mac.update(whole.as_bytes());
-        let digest = mac.finalize().into_bytes();
-        digest
-            .iter()
-            .take(LENGTH)
-            .fold(String::with_capacity(2 * LENGTH), |mut text, byte| {
+        let whole = Zeroizing::new(identifier.to_string());
+        let digest = hmac::sign(&self.0, whole.as_bytes());
+        digest.as_ref().iter().take(LENGTH).fold(
+            String::with_capacity(2 * LENGTH),
+            |mut text, byte| {
+                // Writing to a string cannot fail.
                 let _ = write!(text, "{byte:02x}");
                 text
-            })
+            },
+        )
     }
 }
 

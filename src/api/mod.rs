@@ -21,7 +21,8 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::FutureExt as _;
-use http::{HeaderMap, HeaderValue, Method, Request, Response};
+use http::header::WWW_AUTHENTICATE;
+use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode};
 use http_body_util::Full;
 use hyper::body::Incoming;
 use jiff::Timestamp;
@@ -52,14 +53,12 @@ pub struct Api {
     several: SeveralIdentifiers,
     request_timeout: Duration,
     body_read_timeout: Duration,
-    /// Who asks where nobody has to prove it.
-    anybody: Arc<Caller>,
 }
 
 /// What an API is made of.
 pub struct Parts {
-    /// Reads tokens; absent: nobody has to prove anything.
-    pub authenticator: Option<Authenticator>,
+    /// Tells who asks.
+    pub authenticator: Authenticator,
     /// How much each consumer may ask.
     pub limiter: Limiter,
     /// Asks the core.
@@ -86,7 +85,6 @@ impl Api {
             several,
             request_timeout: config.api.request_timeout,
             body_read_timeout: config.api.body_read_timeout,
-            anybody: Arc::new(Caller::anonymous()),
         }
     }
 
@@ -143,6 +141,10 @@ impl Api {
             "answered"
         );
         let mut response = outcome.unwrap_or_else(ApiError::into_response);
+        if response.status() == StatusCode::UNAUTHORIZED {
+            let challenge = self.parts.authenticator.challenge();
+            response.headers_mut().insert(WWW_AUTHENTICATE, challenge);
+        }
         response
             .headers_mut()
             .insert(correlator::HEADER, correlator);
@@ -201,28 +203,25 @@ impl Api {
         trail: &mut Trail,
         deadline: Instant,
     ) -> Result<Arc<Caller>, ApiError> {
-        let caller = match &self.parts.authenticator {
-            None => self.anybody.clone(),
-            Some(authenticator) => {
-                authenticator
-                    .caller(parts, deadline)
-                    .await
-                    .map_err(|error| match error {
-                        AuthError::Unauthenticated(reason) => {
-                            trail.reason = Some(reason.label());
-                            ApiError::new(ErrorCode::Unauthenticated)
-                        }
-                        AuthError::Unavailable => ApiError::unavailable(None),
-                        AuthError::DeadlinePassed => ApiError::new(ErrorCode::Timeout),
-                    })?
+        let caller = self.parts.authenticator.caller(parts, deadline).await;
+        let caller = caller.map_err(|error| match error {
+            AuthError::Unauthenticated(reason) => {
+                trail.reason = Some(reason.label());
+                ApiError::new(ErrorCode::Unauthenticated)
             }
-        };
+            AuthError::Unavailable(missing) => {
+                trail.reason = Some(missing.label());
+                ApiError::unavailable(None)
+            }
+            AuthError::DeadlinePassed => ApiError::new(ErrorCode::Timeout),
+        })?;
         trail.caller = Some(caller.clone());
         Ok(caller)
     }
 
     /// What `/metrics` needs brought up to date before it is printed.
     pub fn record_sizes(&self) {
+        self.parts.authenticator.record_sizes();
         self.parts.lookup.record_sizes();
     }
 }

@@ -13,7 +13,7 @@ use prometheus::{IntCounter, Registry};
 use serde::Serialize;
 
 use crate::config::{self, AuditFailure, AuditSink};
-use crate::pseudonym::{Pseudonyms, WeakKey};
+use crate::pseudonym::{NoRandomness, Pseudonyms, WeakKey};
 use crate::secret::{Secret, SecretError};
 use sink::Sink;
 
@@ -77,6 +77,9 @@ pub enum AuditError {
     /// The key is no protection.
     #[error("audit.pseudonym_key: {0}")]
     WeakKey(#[from] WeakKey),
+    /// No key was given, and none can be made.
+    #[error("audit: {0}")]
+    NoKey(#[from] NoRandomness),
 }
 
 /// The record could not be written, and the operator wants no answer without one.

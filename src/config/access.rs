@@ -8,6 +8,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use super::tls::ClientTls;
+use super::url::{IssuerUrl, PublicUrl};
 use super::values::{self, SecretSource};
 
 /// `[auth]`
@@ -100,6 +101,17 @@ impl Algorithm {
         Self::ES384,
         Self::EdDSA,
     ];
+
+    /// As headers and settings write it.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::RS256 => "RS256",
+            Self::PS256 => "PS256",
+            Self::ES256 => "ES256",
+            Self::ES384 => "ES384",
+            Self::EdDSA => "EdDSA",
+        }
+    }
 }
 
 /// `[auth.dpop]` (RFC 9449)
@@ -116,7 +128,7 @@ pub struct Dpop {
     /// Scheme and authority that consumers use to reach us (`https://api.example.com`); absent:
     /// those of the request as it arrives.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub public_url: Option<String>,
+    pub public_url: Option<PublicUrl>,
 }
 
 /// Proofs are made for one request and used at once.
@@ -157,13 +169,13 @@ pub struct Issuer {
     pub audience: String,
     /// Its keys; absent, with no file either: as its metadata says.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub jwks_uri: Option<String>,
+    pub jwks_uri: Option<IssuerUrl>,
     /// Its keys in a file, read again when it changes.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub jwks_file: Option<PathBuf>,
     /// Where opaque tokens are explained; absent: as its metadata says.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub introspection_endpoint: Option<String>,
+    pub introspection_endpoint: Option<IssuerUrl>,
     /// Who we are to the introspection endpoint.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub client_id: Option<String>,

@@ -7,6 +7,7 @@
 mod access;
 mod load;
 mod tls;
+mod url;
 mod validate;
 mod values;
 
@@ -23,6 +24,7 @@ pub use access::{
 };
 pub use load::{ConfigError, Layers};
 pub use tls::{ClientCertificates, ClientTls, ServerTls};
+pub use url::{IssuerUrl, PublicUrl, UrlError};
 pub use values::{IdentifierKind, MultipleIdentifiers, SecretSource};
 
 use crate::lookup::nat::NatPool;

@@ -1,6 +1,6 @@
 //! What only the whole configuration shows.
 
-use super::{AuditSink, AuthMode, Config, ConfigError};
+use super::{AuditSink, AuthMode, ClientCertificates, ClientTls, Config, ConfigError, ServerTls};
 
 impl Config {
     /// Checks what no single key can: bounds, and keys against each other.
@@ -49,10 +49,15 @@ impl Config {
                 return Err(invalid(key, "must be greater than zero"));
             }
         }
-        Ok(())
+        api.tls.as_ref().map_or(Ok(()), validate_listener)
     }
 
     fn validate_auth(&self) -> Result<(), ConfigError> {
+        both_or_neither(
+            &self.auth.tls,
+            "auth.tls.certificate_file",
+            "auth.tls.key_file",
+        )?;
         let loopback = self.api.listen.ip().is_loopback();
         if self.auth.mode == AuthMode::None {
             return if loopback {
@@ -92,6 +97,7 @@ impl Config {
 
     fn validate_core(&self) -> Result<(), ConfigError> {
         let core = &self.core;
+        both_or_neither(&core.tls, "core.tls.certificate_file", "core.tls.key_file")?;
         if core.udm.is_empty() {
             return Err(invalid(
                 "core.udm",
@@ -117,6 +123,36 @@ impl Config {
         }
         Ok(())
     }
+}
+
+/// A listener that checks client certificates must know by whom, and one that is given authorities
+/// must check: who wrote them down believes that it does.
+fn validate_listener(tls: &ServerTls) -> Result<(), ConfigError> {
+    match (tls.client_certificates, &tls.client_ca_file) {
+        (ClientCertificates::Off, Some(_)) => Err(invalid(
+            "api.tls.client_ca_file",
+            "has no effect while api.tls.client_certificates is \"off\"",
+        )),
+        (ClientCertificates::Optional | ClientCertificates::Required, None) => Err(invalid(
+            "api.tls.client_ca_file",
+            "is needed to check client certificates against",
+        )),
+        _ => Ok(()),
+    }
+}
+
+/// A certificate of ours is nothing without its key, and the other way round.
+fn both_or_neither(
+    tls: &ClientTls,
+    certificate_key: &'static str,
+    key_key: &'static str,
+) -> Result<(), ConfigError> {
+    let (missing, present) = match (&tls.certificate_file, &tls.key_file) {
+        (Some(_), None) => (key_key, certificate_key),
+        (None, Some(_)) => (certificate_key, key_key),
+        _ => return Ok(()),
+    };
+    Err(invalid(missing, format!("is needed beside {present}")))
 }
 
 fn invalid(key: &'static str, reason: impl Into<String>) -> ConfigError {

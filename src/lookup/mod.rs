@@ -8,7 +8,6 @@
 
 pub mod consent;
 pub mod equipment;
-mod flights;
 pub mod nat;
 mod remembered;
 pub mod session;

@@ -13,8 +13,8 @@ use moka::sync::Cache;
 use tokio::time::Instant;
 
 use super::LookupError;
-use super::flights::Flights;
 use crate::config::Config;
+use crate::flights::Flights;
 use crate::telemetry::metrics::{CacheName, CacheOutcome, LookupMetrics};
 
 /// A value and the moment from which it is not believed any more.

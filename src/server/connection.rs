@@ -1,10 +1,11 @@
 //! One connection: HTTP/1.1 or HTTP/2, its limits, its end.
 //!
-//! The protocol is known from the first bytes. A watchdog with one timer closes a connection whose
+//! The protocol is known from the TLS handshake, or in clear from the first bytes. A watchdog with one timer closes a connection whose
 //! client is slow with a header section or idle for too long; body and answer have deadlines of
 //! their own in `api`.
 
 use std::convert::Infallible;
+use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
@@ -23,9 +24,12 @@ use prometheus::IntGauge;
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt as _, ReadBuf};
 use tokio::net::TcpStream;
 use tokio::time::Instant;
+use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
 
 use super::Service;
+use crate::telemetry::metrics::HandshakeFailure;
+use crate::tls::HTTP2;
 
 /// The most header bytes of a request; more is answered 431.
 const MAX_HEADER_BYTES: usize = 32 * 1024;
@@ -80,8 +84,12 @@ pub(super) async fn turn_away(mut stream: TcpStream) {
     let _ = tokio::time::timeout(TURN_AWAY_TIMEOUT, answered).await;
 }
 
-/// Serves a connection to its end.
-pub(super) async fn serve(stream: TcpStream, service: &Arc<Service>, stop: CancellationToken) {
+/// Serves a connection in clear to its end.
+pub(super) async fn serve_plain(
+    stream: TcpStream,
+    service: &Arc<Service>,
+    stop: CancellationToken,
+) {
     if stream.set_nodelay(true).is_err() {
         return; // Closed already.
     }
@@ -94,6 +102,59 @@ pub(super) async fn serve(stream: TcpStream, service: &Arc<Service>, stop: Cance
         },
         () = stop.cancelled() => return,
     };
+    serve(stream, speaks_http2, service, stop).await;
+}
+
+/// Shakes hands within the time of a header section, then serves the connection to its end.
+pub(super) async fn serve_tls(
+    stream: TcpStream,
+    acceptor: &TlsAcceptor,
+    service: &Arc<Service>,
+    stop: CancellationToken,
+) {
+    if stream.set_nodelay(true).is_err() {
+        return; // Closed already.
+    }
+    let handshake =
+        tokio::time::timeout(service.limits.header_read_timeout, acceptor.accept(stream));
+    let stream = tokio::select! {
+        shaken = handshake => match shaken {
+            Ok(Ok(stream)) => stream,
+            Ok(Err(error)) => {
+                tracing::debug!(%error, "TLS handshake failed");
+                return service.metrics.handshake_failed(failure(&error));
+            }
+            Err(_elapsed) => {
+                service.metrics.timed_out.inc();
+                return service.metrics.handshake_failed(HandshakeFailure::TimedOut);
+            }
+        },
+        () = stop.cancelled() => return,
+    };
+    // HTTP/2 over TLS is always agreed on by ALPN (RFC 9113 3.2): without it, this is HTTP/1.1.
+    let speaks_http2 = stream.get_ref().1.alpn_protocol() == Some(HTTP2);
+    serve(stream, speaks_http2, service, stop).await;
+}
+
+/// What kind of failure the library reports, beneath the I/O error it comes as.
+fn failure(error: &io::Error) -> HandshakeFailure {
+    let reason = error
+        .get_ref()
+        .and_then(|source| source.downcast_ref::<rustls::Error>());
+    match reason {
+        None => HandshakeFailure::Closed,
+        Some(rustls::Error::AlertReceived(_)) => HandshakeFailure::Refused,
+        Some(rustls::Error::InvalidCertificate(_) | rustls::Error::NoCertificatesPresented) => {
+            HandshakeFailure::Certificate
+        }
+        Some(_) => HandshakeFailure::Protocol,
+    }
+}
+
+async fn serve<S>(stream: S, speaks_http2: bool, service: &Arc<Service>, stop: CancellationToken)
+where
+    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
     let activity = Arc::new(Activity::new());
     let io = TokioIo::new(Watched {
         stream,
@@ -123,12 +184,14 @@ async fn speaks_http2(stream: &TcpStream) -> Option<bool> {
     }
 }
 
-async fn serve_http1(
-    io: TokioIo<Watched>,
+async fn serve_http1<S>(
+    io: TokioIo<Watched<S>>,
     service: &Arc<Service>,
     activity: &Arc<Activity>,
     stop: CancellationToken,
-) {
+) where
+    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
     let connection = http1::Builder::new()
         .max_headers(MAX_HEADERS)
         // The buffer may grow beyond its own limit by one read, so both are said.
@@ -145,12 +208,14 @@ async fn serve_http1(
     let _ = connection.await;
 }
 
-async fn serve_http2(
-    io: TokioIo<Watched>,
+async fn serve_http2<S>(
+    io: TokioIo<Watched<S>>,
     service: &Arc<Service>,
     activity: &Arc<Activity>,
     stop: CancellationToken,
-) {
+) where
+    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
     let connection = http2::Builder::new(TokioExecutor::new())
         .timer(TokioTimer::new())
         .max_header_list_size(MAX_HEADER_LIST_SIZE)
@@ -322,17 +387,17 @@ impl Drop for InRequest<'_> {
 }
 
 /// A stream that tells the watchdog when bytes come.
-struct Watched {
-    stream: TcpStream,
+struct Watched<S> {
+    stream: S,
     activity: Arc<Activity>,
 }
 
-impl AsyncRead for Watched {
+impl<S: AsyncRead + Unpin> AsyncRead for Watched<S> {
     fn poll_read(
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
         buffer: &mut ReadBuf<'_>,
-    ) -> Poll<std::io::Result<()>> {
+    ) -> Poll<io::Result<()>> {
         let polled = Pin::new(&mut self.stream).poll_read(context, buffer);
         if polled.is_ready() {
             self.activity.bytes_came();
@@ -341,20 +406,20 @@ impl AsyncRead for Watched {
     }
 }
 
-impl AsyncWrite for Watched {
+impl<S: AsyncWrite + Unpin> AsyncWrite for Watched<S> {
     fn poll_write(
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
         bytes: &[u8],
-    ) -> Poll<std::io::Result<usize>> {
+    ) -> Poll<io::Result<usize>> {
         Pin::new(&mut self.stream).poll_write(context, bytes)
     }
 
     fn poll_write_vectored(
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
-        slices: &[std::io::IoSlice<'_>],
-    ) -> Poll<std::io::Result<usize>> {
+        slices: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
         Pin::new(&mut self.stream).poll_write_vectored(context, slices)
     }
 
@@ -362,17 +427,11 @@ impl AsyncWrite for Watched {
         self.stream.is_write_vectored()
     }
 
-    fn poll_flush(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-    ) -> Poll<std::io::Result<()>> {
+    fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         Pin::new(&mut self.stream).poll_flush(context)
     }
 
-    fn poll_shutdown(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-    ) -> Poll<std::io::Result<()>> {
+    fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         Pin::new(&mut self.stream).poll_shutdown(context)
     }
 }

@@ -19,6 +19,7 @@ use tokio_util::task::TaskTracker;
 use crate::api::Api;
 use crate::config;
 use crate::telemetry::metrics::ServerMetrics;
+use crate::tls::ListenerTls;
 use connection::Limits;
 
 /// Connections that the kernel may hold for us while we are busy.
@@ -32,6 +33,7 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 pub struct ApiServer {
     listener: TcpListener,
     address: SocketAddr,
+    tls: Option<Arc<ListenerTls>>,
     service: Arc<Service>,
     connections: Arc<Semaphore>,
     drain_timeout: Duration,
@@ -46,8 +48,13 @@ struct Service {
 }
 
 impl ApiServer {
-    /// Binds the configured address.
-    pub fn bind(config: &config::Api, api: Api, metrics: Arc<ServerMetrics>) -> io::Result<Self> {
+    /// Binds the configured address; plain HTTP where no TLS is given.
+    pub fn bind(
+        config: &config::Api,
+        tls: Option<ListenerTls>,
+        api: Api,
+        metrics: Arc<ServerMetrics>,
+    ) -> io::Result<Self> {
         let listener = listen(config.listen)?;
         let address = listener.local_addr()?;
         let limits = Limits {
@@ -58,6 +65,7 @@ impl ApiServer {
         Ok(Self {
             listener,
             address,
+            tls: tls.map(Arc::new),
             service: Arc::new(Service {
                 api,
                 limits,
@@ -84,6 +92,10 @@ impl ApiServer {
     /// the drain time to end. Returns whether all of them did.
     pub async fn run(self, stop: CancellationToken) -> bool {
         let tasks = TaskTracker::new();
+        if let Some(tls) = &self.tls {
+            let following = Arc::clone(tls).follow(self.service.metrics.clone());
+            tasks.spawn(stop.clone().run_until_cancelled_owned(following));
+        }
         loop {
             let accepted = tokio::select! {
                 accepted = self.listener.accept() => accepted,
@@ -111,17 +123,31 @@ impl ApiServer {
         metrics.accepted.inc();
         let Ok(permit) = self.connections.clone().try_acquire_owned() else {
             metrics.shed_connections.inc();
-            tasks.spawn(connection::turn_away(stream));
+            // Saying why would take the handshake, which is what there is no room for.
+            if self.tls.is_none() {
+                tasks.spawn(connection::turn_away(stream));
+            }
             return;
         };
         let service = self.service.clone();
         let stop = stop.clone();
-        tasks.spawn(async move {
-            service.metrics.connections.inc();
-            connection::serve(stream, &service, stop).await;
-            service.metrics.connections.dec();
-            drop(permit);
-        });
+        // A task for each kind, so that a plain connection has no room for TLS in its own.
+        if let Some(tls) = &self.tls {
+            let acceptor = tls.acceptor();
+            tasks.spawn(async move {
+                service.metrics.connections.inc();
+                connection::serve_tls(stream, &acceptor, &service, stop).await;
+                service.metrics.connections.dec();
+                drop(permit);
+            });
+        } else {
+            tasks.spawn(async move {
+                service.metrics.connections.inc();
+                connection::serve_plain(stream, &service, stop).await;
+                service.metrics.connections.dec();
+                drop(permit);
+            });
+        }
     }
 }
 

@@ -10,6 +10,7 @@ use prometheus::{
 
 use crate::api::{ErrorCode, Operation, Version};
 use crate::audit::AuditMetrics;
+use crate::auth::AuthMetrics;
 use crate::limits::LimitMetrics;
 
 /// Buckets in seconds: answers from memory take microseconds, answers from a core milliseconds.
@@ -29,6 +30,8 @@ pub struct Metrics {
     pub server: Arc<ServerMetrics>,
     /// Caches and times.
     pub lookup: Arc<LookupMetrics>,
+    /// Tokens, and what is fetched from their issuers.
+    pub auth: Arc<AuthMetrics>,
     /// Consumers that met their limits.
     pub limits: Arc<LimitMetrics>,
     /// Records that were lost.
@@ -45,6 +48,7 @@ impl Metrics {
             api: Arc::new(ApiMetrics::register(&registry)?),
             server: Arc::new(ServerMetrics::register(&registry)?),
             lookup: Arc::new(LookupMetrics::register(&registry)?),
+            auth: Arc::new(AuthMetrics::register(&registry)?),
             limits: Arc::new(LimitMetrics::register(&registry)?),
             audit: AuditMetrics::register(&registry)?,
             core: adapters::sbi::Metrics::register(&registry)?,
@@ -164,13 +168,78 @@ pub struct ServerMetrics {
     pub shed_requests: IntCounter,
     /// Connections closed because their client was too slow, or idle too long.
     pub timed_out: IntCounter,
+    /// Certificates that changed and serve now.
+    pub tls_reloaded: IntCounter,
+    /// Certificates that changed into something that cannot be used.
+    pub tls_reload_refused: IntCounter,
+    handshake_failures: [(HandshakeFailure, IntCounter); 5],
+}
+
+/// Why a TLS handshake on the api listener came to nothing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum HandshakeFailure {
+    /// The client's certificate is missing or not good.
+    Certificate,
+    /// The client does not want us: it sent an alert, often about our certificate.
+    Refused,
+    /// Not TLS, or no version, cipher or protocol in common.
+    Protocol,
+    /// The client went away.
+    Closed,
+    /// The client was too slow.
+    TimedOut,
+}
+
+impl HandshakeFailure {
+    const ALL: [Self; 5] = [
+        Self::Certificate,
+        Self::Refused,
+        Self::Protocol,
+        Self::Closed,
+        Self::TimedOut,
+    ];
+
+    fn label(self) -> &'static str {
+        match self {
+            Self::Certificate => "certificate",
+            Self::Refused => "refused",
+            Self::Protocol => "protocol",
+            Self::Closed => "closed",
+            Self::TimedOut => "timed_out",
+        }
+    }
 }
 
 impl ServerMetrics {
+    /// Counts a TLS handshake that came to nothing.
+    pub fn handshake_failed(&self, why: HandshakeFailure) {
+        let counter = self
+            .handshake_failures
+            .iter()
+            .find(|(reason, _)| *reason == why);
+        if let Some((_, counter)) = counter {
+            counter.inc();
+        }
+    }
+
     fn register(registry: &Registry) -> Result<Self, prometheus::Error> {
         let shed = IntCounterVec::new(
             Opts::new("pei_bridge_shed_total", "Refused to protect the rest"),
             &["what"],
+        )?;
+        let reloads = IntCounterVec::new(
+            Opts::new(
+                "pei_bridge_tls_reloads_total",
+                "Changes of the listener's certificate files, by what became of them",
+            ),
+            &["outcome"],
+        )?;
+        let handshakes = IntCounterVec::new(
+            Opts::new(
+                "pei_bridge_tls_handshakes_failed_total",
+                "TLS handshakes of API consumers that came to nothing",
+            ),
+            &["reason"],
         )?;
         let metrics = Self {
             connections: IntGauge::new(
@@ -188,8 +257,14 @@ impl ServerMetrics {
                 "pei_bridge_connections_timed_out_total",
                 "Connections closed because their client was slow or idle",
             )?,
+            tls_reloaded: reloads.with_label_values(&["reloaded"]),
+            tls_reload_refused: reloads.with_label_values(&["refused"]),
+            handshake_failures: HandshakeFailure::ALL
+                .map(|why| (why, handshakes.with_label_values(&[why.label()]))),
         };
         registry.register(Box::new(shed))?;
+        registry.register(Box::new(reloads))?;
+        registry.register(Box::new(handshakes))?;
         registry.register(Box::new(metrics.connections.clone()))?;
         registry.register(Box::new(metrics.accepted.clone()))?;
         registry.register(Box::new(metrics.in_flight.clone()))?;

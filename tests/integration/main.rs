@@ -17,6 +17,7 @@
 mod support;
 
 mod addresses;
+mod admin;
 mod caches;
 mod faults;
 mod heads;
@@ -24,6 +25,9 @@ mod http;
 mod identifiers;
 mod last_checked;
 mod limits;
+mod open5gs;
 mod random;
+mod redundancy;
 mod several;
+mod tls;
 mod validation;

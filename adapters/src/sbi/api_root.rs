@@ -5,13 +5,18 @@ use std::str::FromStr;
 
 use http::Uri;
 use http::uri::{Authority, PathAndQuery, Scheme};
+use rustls::pki_types::ServerName;
 
 /// The default port of the `http` scheme (RFC 9110 4.2.1).
 const HTTP_PORT: u16 = 80;
+/// The default port of the `https` scheme (RFC 9110 4.2.2).
+const HTTPS_PORT: u16 = 443;
 
-/// An apiRoot: `http://host:port/optional/prefix`. Every path of its services begins there.
+/// An apiRoot: `http(s)://host:port/optional/prefix`. Every path of its services begins there.
 #[derive(Clone, PartialEq, Eq)]
 pub struct ApiRoot {
+    /// Whom the peer's certificate has to name; `None` where it is asked in clear.
+    tls_name: Option<ServerName<'static>>,
     authority: Authority,
     host: Box<str>,
     port: u16,
@@ -23,11 +28,14 @@ pub struct ApiRoot {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum InvalidApiRoot {
     /// Not a URI with a scheme and a host.
-    #[error("an apiRoot has the form http://host:port/optional/prefix")]
+    #[error("an apiRoot has the form http(s)://host:port/optional/prefix")]
     Form,
-    /// Another scheme than `http`.
-    #[error("the scheme of an apiRoot must be http")]
+    /// Another scheme than `http` and `https`.
+    #[error("the scheme of an apiRoot must be http or https")]
     Scheme,
+    /// A host that no certificate can name.
+    #[error("the host of an https apiRoot must be a DNS name or an address")]
+    Host,
     /// User information, a query or a fragment, which an apiRoot cannot have.
     #[error("an apiRoot has neither user information, nor query, nor fragment")]
     Excess,
@@ -46,9 +54,13 @@ impl FromStr for ApiRoot {
         let (Some(scheme), Some(authority)) = (parts.scheme, parts.authority) else {
             return Err(InvalidApiRoot::Form);
         };
-        if scheme != Scheme::HTTP {
+        let (secure, default_port) = if scheme == Scheme::HTTP {
+            (false, HTTP_PORT)
+        } else if scheme == Scheme::HTTPS {
+            (true, HTTPS_PORT)
+        } else {
             return Err(InvalidApiRoot::Scheme);
-        }
+        };
         let path = parts
             .path_and_query
             .unwrap_or(PathAndQuery::from_static("/"));
@@ -57,7 +69,7 @@ impl FromStr for ApiRoot {
         }
         // A port that is no number is not noticed by `Authority`.
         let port = match authority.as_str().strip_prefix(authority.host()) {
-            Some("") => HTTP_PORT,
+            Some("") => default_port,
             Some(_) => authority
                 .port_u16()
                 .filter(|&port| port != 0)
@@ -71,7 +83,12 @@ impl FromStr for ApiRoot {
         if host.is_empty() {
             return Err(InvalidApiRoot::Form);
         }
+        let tls_name = secure
+            .then(|| ServerName::try_from(host.to_owned()))
+            .transpose()
+            .map_err(|_| InvalidApiRoot::Host)?;
         Ok(Self {
+            tls_name,
             host: host.into(),
             port,
             prefix: path.path().trim_end_matches('/').into(),
@@ -81,6 +98,24 @@ impl FromStr for ApiRoot {
 }
 
 impl ApiRoot {
+    /// Whom the peer's certificate has to name (RFC 9110 4.3.4); `None` for `http`.
+    pub(super) fn tls_name(&self) -> Option<&ServerName<'static>> {
+        self.tls_name.as_ref()
+    }
+
+    /// Whether it is asked over TLS, so that [`Settings::tls`](super::Settings) is needed.
+    pub fn is_https(&self) -> bool {
+        self.tls_name.is_some()
+    }
+
+    fn scheme(&self) -> Scheme {
+        if self.is_https() {
+            Scheme::HTTPS
+        } else {
+            Scheme::HTTP
+        }
+    }
+
     /// The host name or address to connect to, an IPv6 address without its brackets.
     pub(super) fn host(&self) -> &str {
         &self.host
@@ -105,7 +140,7 @@ impl ApiRoot {
             PathAndQuery::try_from([&self.prefix, path.as_str()].concat()).ok()?
         };
         let mut parts = http::uri::Parts::default();
-        parts.scheme = Some(Scheme::HTTP);
+        parts.scheme = Some(self.scheme());
         parts.authority = Some(self.authority.clone());
         parts.path_and_query = Some(path);
         Uri::from_parts(parts).ok()
@@ -114,7 +149,7 @@ impl ApiRoot {
 
 impl fmt::Display for ApiRoot {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "http://{}{}", self.authority, self.prefix)
+        write!(f, "{}://{}{}", self.scheme(), self.authority, self.prefix)
     }
 }
 
@@ -149,6 +184,13 @@ mod tests {
                 8080,
                 "http://[::1]:8080/a/b",
             ),
+            (
+                "https://udm.example",
+                "udm.example",
+                443,
+                "https://udm.example",
+            ),
+            ("https://[::1]:8443", "::1", 8443, "https://[::1]:8443"),
         ] {
             let root: ApiRoot = text.parse().unwrap();
             assert_eq!((root.host(), root.port()), (host, port), "{text}");
@@ -160,6 +202,7 @@ mod tests {
     fn the_prefix_is_kept_in_front_of_the_path() {
         let path = PathAndQuery::from_static("/nudm-sdm/v2/x?y=z");
         for (text, uri) in [
+            ("https://a", "https://a/nudm-sdm/v2/x?y=z"),
             ("http://a:1", "http://a:1/nudm-sdm/v2/x?y=z"),
             ("http://a:1/p/q", "http://a:1/p/q/nudm-sdm/v2/x?y=z"),
         ] {
@@ -170,7 +213,7 @@ mod tests {
 
     #[test]
     fn what_is_no_api_root_is_refused() {
-        use InvalidApiRoot::{Excess, Form, Scheme};
+        use InvalidApiRoot::{Excess, Form, Host, Scheme};
         for (text, error) in [
             ("", Form),
             ("127.0.0.1:7777", Form),
@@ -180,7 +223,8 @@ mod tests {
             ("http://host:0", Form),
             ("http://host:65536", Form),
             ("http://host:", Form),
-            ("https://host", Scheme),
+            ("ftp://host", Scheme),
+            ("https://ho~st", Host),
             ("http://user@host", Excess),
             ("http://host/?x", Excess),
             ("http://host/#x", Excess),

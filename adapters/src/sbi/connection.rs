@@ -32,10 +32,27 @@ const DRAIN_LIMIT: Duration = Duration::from_secs(30);
 pub(super) enum OpenError {
     #[error("cannot connect: {0}")]
     Connect(io::Error),
+    #[error("TLS: {0}")]
+    Tls(io::Error),
+    #[error("an https apiRoot, and no TLS settings")]
+    NoTls,
+    #[error("TLS: the peer does not agree to HTTP/2 (ALPN h2)")]
+    NotHttp2,
+    #[error("the connection broke before HTTP/2 was spoken: {0}")]
+    Broken(io::Error),
     #[error("the peer does not complete the HTTP/2 handshake")]
     Handshake,
     #[error("no HTTP/2 connection within the connect timeout")]
     TimedOut,
+}
+
+impl From<h2::Error> for OpenError {
+    /// With TLS 1.3 a server refuses our certificate after the handshake has ended for us: the
+    /// alert comes when HTTP/2 begins, and it is what the operator needs to know. What a peer says
+    /// in HTTP/2 is its own text and stays out.
+    fn from(error: h2::Error) -> Self {
+        error.into_io().map_or(Self::Handshake, Self::Broken)
+    }
 }
 
 /// Why a connection takes no new streams.
@@ -60,13 +77,13 @@ impl Connection {
     /// Connects and waits for the PONG to a first PING. The peer's SETTINGS come before it, so the
     /// limit of concurrent streams is known before there is one.
     pub(super) async fn open(root: &ApiRoot, settings: &Settings) -> Result<Self, OpenError> {
-        timeout(settings.connect_timeout, Self::establish(root))
+        timeout(settings.connect_timeout, Self::establish(root, settings))
             .await
             .map_err(|_| OpenError::TimedOut)?
     }
 
-    async fn establish(root: &ApiRoot) -> Result<Self, OpenError> {
-        let stream = connector::connect(root).await.map_err(OpenError::Connect)?;
+    async fn establish(root: &ApiRoot, settings: &Settings) -> Result<Self, OpenError> {
+        let stream = connector::connect(root, settings).await?;
         let (sender, mut driver) = Builder::new()
             .enable_push(false)
             .initial_connection_window_size(CONNECTION_WINDOW)
@@ -74,14 +91,15 @@ impl Connection {
             .max_frame_size(MAX_FRAME_SIZE)
             .max_header_list_size(MAX_HEADER_LIST_SIZE)
             .handshake(stream)
-            .await
-            .map_err(|_| OpenError::Handshake)?;
+            .await?;
         let mut ping_pong = driver.ping_pong().ok_or(OpenError::Handshake)?;
         tokio::select! {
             // The connection first, so that its window is on the wire before anything else.
             biased;
-            _ = &mut driver => return Err(OpenError::Handshake),
-            pong = ping_pong.ping(Ping::opaque()) => pong.map_err(|_| OpenError::Handshake)?,
+            end = &mut driver => {
+                return Err(end.map_or_else(OpenError::from, |()| OpenError::Handshake));
+            }
+            pong = ping_pong.ping(Ping::opaque()) => pong?,
         };
         Ok(Self {
             driver,

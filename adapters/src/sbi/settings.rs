@@ -1,7 +1,9 @@
 //! How hard the core is asked, with the reason for every default.
 
+use std::sync::Arc;
 use std::time::Duration;
 
+use rustls::ClientConfig;
 use uuid::Uuid;
 
 /// Enough to spread one function's streams over its worker threads and to survive the loss of one
@@ -34,7 +36,7 @@ const MAX_RESPONSE_BYTES: usize = 256 * 1024;
 pub struct Settings {
     /// HTTP/2 connections kept open to each endpoint, at least 1.
     pub connections_per_endpoint: usize,
-    /// The longest time for TCP, HTTP/2 preface and the peer's SETTINGS together.
+    /// The longest time for TCP, TLS, HTTP/2 preface and the peer's SETTINGS together.
     pub connect_timeout: Duration,
     /// The time between two PINGs of a connection.
     pub keep_alive_interval: Duration,
@@ -54,6 +56,9 @@ pub struct Settings {
     pub nf_instance_id: Uuid,
     /// A larger response body is a bad answer, in bytes; more than 1 MiB counts as 1 MiB.
     pub max_response_bytes: usize,
+    /// Trust and own certificate for apiRoots with `https`, which offers ALPN `h2`. Without it they
+    /// are not reachable.
+    pub tls: Option<Arc<ClientConfig>>,
 }
 
 impl Default for Settings {
@@ -71,6 +76,7 @@ impl Default for Settings {
             retry_floor_per_second: RETRY_FLOOR_PER_SECOND,
             nf_instance_id: Uuid::new_v4(),
             max_response_bytes: MAX_RESPONSE_BYTES,
+            tls: None,
         }
     }
 }

@@ -10,6 +10,7 @@ use hyper::client::conn::{http1, http2};
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use serde_json::Value;
 use tokio::net::TcpStream;
+use tokio_rustls::client::TlsStream;
 
 use super::PATIENCE;
 use super::answer::Answer;
@@ -122,6 +123,22 @@ impl Connection {
             sender: Sender::Http2(sender),
             to,
         }
+    }
+
+    /// What ALPN says, over TLS that is there.
+    pub async fn tls(stream: TlsStream<TcpStream>, to: SocketAddr) -> Result<Self, hyper::Error> {
+        let http2 = stream.get_ref().1.alpn_protocol() == Some(b"h2");
+        let stream = TokioIo::new(stream);
+        let sender = if http2 {
+            let (sender, connection) = http2::handshake(TokioExecutor::new(), stream).await?;
+            tokio::spawn(connection);
+            Sender::Http2(sender)
+        } else {
+            let (sender, connection) = http1::handshake(stream).await?;
+            tokio::spawn(connection);
+            Sender::Http1(sender)
+        };
+        Ok(Self { sender, to })
     }
 
     /// Sends it and checks the answer.

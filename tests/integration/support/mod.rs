@@ -11,7 +11,7 @@ use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use pei_bridge::app::App;
-use pei_bridge::config::Config;
+use pei_bridge::config::{AuthMode, Config};
 use pei_bridge::tac::TacTable;
 use serde_json::Value;
 use simcore::{Options, Simcore};
@@ -46,6 +46,7 @@ pub async fn eventually<T>(what: &str, mut look: impl AsyncFnMut() -> Option<T>)
 /// A configuration for these core functions, each address playing all of them, on free ports.
 pub fn config(cores: &[SocketAddr]) -> Config {
     let mut config = Config::default();
+    config.auth.mode = AuthMode::None;
     config.api.listen.set_port(0);
     config.admin.listen.set_port(0);
     // A test that means to reach the deadline sets its own; no other may reach it.

@@ -1,0 +1,172 @@
+//! Who asks: what the rest of the bridge knows of a token.
+
+use std::fmt;
+use std::net::{Ipv4Addr, Ipv6Addr};
+use std::sync::Arc;
+
+use device::{MASK, Nai, PhoneNumber};
+
+/// The API consumer behind a request, and what its token allows.
+#[derive(Debug, Clone)]
+pub struct Caller {
+    /// Who.
+    pub consumer: ConsumerId,
+    /// What may be asked.
+    pub scopes: Scopes,
+    /// The device that the token names (three-legged), if it names one.
+    pub subject: Option<Subject>,
+}
+
+impl Caller {
+    /// Who asks where nobody is asked who they are (`auth.mode = "none"`): may ask everything.
+    pub fn anonymous() -> Self {
+        Self {
+            consumer: ConsumerId("anonymous".into()),
+            scopes: Scopes::Every,
+            subject: None,
+        }
+    }
+}
+
+/// The id of an API consumer. Names a business, not a person, and may be logged.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct ConsumerId(Arc<str>);
+
+/// No issuer's client ids are longer, and limits are kept for each of them.
+const MAX_CONSUMER_LENGTH: usize = 256;
+
+impl ConsumerId {
+    /// Reads an id: something, not too long, nothing that could break a log line.
+    pub fn parse(text: &str) -> Option<Self> {
+        let well_formed = !text.is_empty()
+            && text.len() <= MAX_CONSUMER_LENGTH
+            && !text.chars().any(char::is_control);
+        well_formed.then(|| Self(text.into()))
+    }
+
+    /// The id.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Display for ConsumerId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// The scopes of a token that concern this API.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Scopes {
+    /// All there are.
+    Every,
+    /// These, separated by single spaces.
+    These(Box<str>),
+}
+
+/// What scopes of this API begin with. Those of other APIs are not kept: a token may name many,
+/// and tokens are remembered by the hundred thousand.
+const SCOPE_PREFIX: &str = "device-identifier:";
+
+impl Scopes {
+    /// Reads a list separated by spaces (RFC 6749 3.3).
+    pub fn parse(list: &str) -> Self {
+        let ours: Vec<&str> = list
+            .split(' ')
+            .filter(|scope| scope.starts_with(SCOPE_PREFIX))
+            .collect();
+        Self::These(ours.join(" ").into())
+    }
+
+    /// Whether `scope` is among them, in exactly this spelling.
+    pub fn allows(&self, scope: &str) -> bool {
+        match self {
+            Self::Every => true,
+            Self::These(list) => list.split(' ').any(|held| held == scope),
+        }
+    }
+}
+
+/// The device that a token names.
+#[derive(Clone, PartialEq, Eq)]
+pub enum Subject {
+    /// By number.
+    PhoneNumber(PhoneNumber),
+    /// By public address and port.
+    Ipv4 {
+        /// The address that the world sees.
+        address: Ipv4Addr,
+        /// And the port, which tells devices behind a NAT apart.
+        port: u16,
+    },
+    /// By address; a port tells nothing more.
+    Ipv6(Ipv6Addr),
+    /// By external identifier.
+    NetworkAccessIdentifier(Nai),
+}
+
+/// A subject is personal whatever its kind.
+impl fmt::Debug for Subject {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let kind = match self {
+            Self::PhoneNumber(_) => "PhoneNumber",
+            Self::Ipv4 { .. } => "Ipv4",
+            Self::Ipv6(_) => "Ipv6",
+            Self::NetworkAccessIdentifier(_) => "NetworkAccessIdentifier",
+        };
+        write!(f, "{kind}({MASK})")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_the_exact_scope_allows() {
+        let scopes =
+            Scopes::parse("openid device-identifier:retrieve-type  dpv:FraudPrevention location:x");
+        assert_eq!(
+            scopes,
+            Scopes::These("device-identifier:retrieve-type".into())
+        );
+        assert!(scopes.allows("device-identifier:retrieve-type"));
+        for other in [
+            "",
+            "device-identifier:retrieve-identifier",
+            "device-identifier:retrieve",
+            "DEVICE-IDENTIFIER:RETRIEVE-TYPE",
+            "openid",
+        ] {
+            assert!(!scopes.allows(other), "{other}");
+        }
+        assert!(!Scopes::parse("").allows("device-identifier:retrieve-type"));
+        assert!(Scopes::Every.allows("device-identifier:retrieve-type"));
+    }
+
+    #[test]
+    fn consumer_ids_fit_a_log_line() {
+        assert_eq!(ConsumerId::parse("shop-1").unwrap().as_str(), "shop-1");
+        for text in ["", "a\nb", "a\u{7f}", &"x".repeat(257)] {
+            assert!(ConsumerId::parse(text).is_none(), "{text:?}");
+        }
+    }
+
+    #[test]
+    fn subjects_are_masked() {
+        let subjects = [
+            Subject::PhoneNumber(PhoneNumber::from_digits("34600000002").unwrap()),
+            Subject::Ipv4 {
+                address: "84.125.93.10".parse().unwrap(),
+                port: 59765,
+            },
+            Subject::Ipv6("2001:db8::1".parse().unwrap()),
+            Subject::NetworkAccessIdentifier(Nai::parse("a@b.example").unwrap()),
+        ];
+        let printed = format!("{subjects:?}");
+        for personal in ["3460", "84.125", "59765", "2001", "b.example"] {
+            assert!(!printed.contains(personal), "{printed}");
+        }
+    }
+}

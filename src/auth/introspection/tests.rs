@@ -1,0 +1,212 @@
+//! Against a small real issuer on loopback.
+
+use serde_json::{Value, json};
+
+use super::*;
+use crate::auth::testing::{IssuerServer, auth, issuer, metrics, request};
+use crate::auth::{AuthSetupError, Authenticator, unix_now};
+use crate::config::{AuthMode, ClientTls, Issuer, SecretSource};
+
+const PATH: &str = "/introspect";
+
+fn secret_file() -> SecretSource {
+    let name = format!("pei-bridge-client-secret-{}", uuid::Uuid::new_v4());
+    let path = std::env::temp_dir().join(name);
+    std::fs::write(&path, "s3cret: with/odd +signs\n").unwrap();
+    SecretSource::File(path)
+}
+
+fn asked(server: &IssuerServer, name: &str) -> Issuer {
+    let mut issuer = issuer(name);
+    issuer.introspection_endpoint = Some(server.url(PATH));
+    issuer.client_id = Some("bridge 1".to_owned());
+    issuer.client_secret = Some(secret_file());
+    issuer
+}
+
+fn authenticator(issuers: Vec<Issuer>) -> Authenticator {
+    let mut auth = auth(issuers);
+    auth.mode = AuthMode::Introspection;
+    Authenticator::new(&auth, metrics()).unwrap()
+}
+
+async fn ask(authenticator: &Authenticator, token: &str) -> Result<String, AuthError> {
+    let deadline = Instant::now() + Duration::from_secs(5);
+    let parts = request(&[("authorization", &format!("Bearer {token}"))]);
+    let caller = authenticator.caller(&parts, deadline).await?;
+    Ok(caller.consumer.as_str().to_owned())
+}
+
+fn active() -> Value {
+    json!({"active": true, "client_id": "shop", "exp": unix_now() + 60,
+        "scope": "device-identifier:retrieve-type", "token_type": "Bearer"})
+}
+
+const SILENT: AuthError = AuthError::Unavailable(Missing::Introspection);
+
+#[tokio::test]
+async fn the_issuer_is_asked_once_and_knows_who_we_are() {
+    let server = IssuerServer::start().await;
+    server.answer(PATH, 200, &active());
+    let bridge = authenticator(vec![asked(&server, "https://one.example")]);
+    let many = (0..20).map(|_| ask(&bridge, "opaque+/token=="));
+    for outcome in futures_util::future::join_all(many).await {
+        assert_eq!(outcome.as_deref(), Ok("shop"));
+    }
+    assert_eq!(ask(&bridge, "opaque+/token==").await.as_deref(), Ok("shop"));
+    let questions = server.questions(PATH);
+    assert_eq!(questions.len(), 1);
+    assert_eq!(
+        questions[0].body,
+        "token=opaque%2B%2Ftoken%3D%3D&token_type_hint=access_token"
+    );
+    let identity = "bridge%201:s3cret%3A%20with%2Fodd%20%2Bsigns";
+    assert_eq!(
+        questions[0].headers["authorization"],
+        format!("Basic {}", STANDARD.encode(identity))
+    );
+    assert_eq!(
+        questions[0].headers["content-type"],
+        "application/x-www-form-urlencoded"
+    );
+}
+
+#[tokio::test]
+async fn what_the_answer_says_is_held_to_the_rules() {
+    let server = IssuerServer::start().await;
+    let bridge = authenticator(vec![asked(&server, "https://one.example")]);
+    let now = unix_now();
+    for (number, (name, value, outcome)) in [
+        ("active", json!(false), Err(Reason::Inactive.into())),
+        ("active", json!("true"), Err(SILENT)),
+        ("active", json!(null), Err(SILENT)),
+        ("aud", json!("device-identifier"), Ok("shop")),
+        ("aud", json!(["other"]), Err(Reason::Audience.into())),
+        ("iss", json!("https://one.example"), Ok("shop")),
+        (
+            "iss",
+            json!("https://two.example"),
+            Err(Reason::Issuer.into()),
+        ),
+        ("exp", json!(null), Ok("shop")),
+        ("exp", json!(now - 60), Err(Reason::Expired.into())),
+        ("nbf", json!(now + 60), Err(Reason::NotYetValid.into())),
+        ("client_id", json!(null), Err(Reason::Consumer.into())),
+        ("phone_number", json!("+34600000002"), Ok("shop")),
+        (
+            "phone_number",
+            json!("34600000002"),
+            Err(Reason::Device.into()),
+        ),
+        (
+            "cnf",
+            json!({"jkt": "0ZcOCORZNYy-DWpqq30jZyJGHTN0d2HglBV3uiguA4I"}),
+            Err(Reason::Binding.into()),
+        ),
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        let mut answer = active();
+        answer[name] = value.clone();
+        server.answer(PATH, 200, &answer);
+        let outcome: Result<&str, AuthError> = outcome;
+        let found = ask(&bridge, &format!("token-{number}")).await;
+        assert_eq!(found.as_deref().map_err(|e| *e), outcome, "{name}: {value}");
+    }
+}
+
+#[tokio::test]
+async fn a_refusal_is_remembered_for_a_while_and_silence_is_not() {
+    let server = IssuerServer::start().await;
+    let bridge = authenticator(vec![asked(&server, "https://one.example")]);
+    server.answer(PATH, 200, &json!({"active": false}));
+    for _ in 0..3 {
+        assert_eq!(ask(&bridge, "a").await, Err(Reason::Inactive.into()));
+    }
+    assert_eq!(server.questions(PATH).len(), 1);
+    for (status, answer) in [
+        (500, json!({})),
+        (401, json!({"error": "invalid_client"})),
+        (302, json!({})),
+        (200, json!({})),
+        (200, json!([true])),
+        (200, json!("<html>")),
+    ] {
+        server.answer(PATH, status, &answer);
+        assert_eq!(ask(&bridge, "b").await, Err(SILENT), "{status} {answer}");
+    }
+    server.answer(PATH, 200, &active());
+    assert_eq!(ask(&bridge, "b").await.as_deref(), Ok("shop"));
+}
+
+#[tokio::test]
+async fn issuers_are_asked_in_order_and_all_must_be_heard_to_refuse() {
+    let (one, two) = (IssuerServer::start().await, IssuerServer::start().await);
+    let bridge = authenticator(vec![
+        asked(&one, "https://one.example"),
+        asked(&two, "https://two.example"),
+    ]);
+    one.answer(PATH, 200, &json!({"active": false}));
+    two.answer(PATH, 200, &active());
+    assert_eq!(ask(&bridge, "a").await.as_deref(), Ok("shop"));
+    one.answer(PATH, 500, &json!({}));
+    assert_eq!(ask(&bridge, "b").await.as_deref(), Ok("shop"));
+    two.answer(PATH, 200, &json!({"active": false}));
+    assert_eq!(ask(&bridge, "c").await, Err(SILENT));
+    one.answer(PATH, 200, &json!({"active": false}));
+    assert_eq!(ask(&bridge, "c").await, Err(Reason::Inactive.into()));
+    one.answer(PATH, 200, &active());
+    assert_eq!(ask(&bridge, "d").await.as_deref(), Ok("shop"));
+    assert_eq!(two.questions(PATH).len(), 4, "not asked about d");
+}
+
+#[tokio::test]
+async fn the_endpoint_can_come_from_the_metadata() {
+    let server = IssuerServer::start().await;
+    let name = server.text_url("/oidc");
+    let mut issuer = issuer(&name);
+    issuer.client_id = Some("bridge".to_owned());
+    issuer.client_secret = Some(secret_file());
+    let metadata = "/oidc/.well-known/openid-configuration";
+    let endpoint = server.text_url(PATH);
+    let about = json!({"issuer": name, "introspection_endpoint": endpoint});
+    server.answer(metadata, 200, &about);
+    server.answer(PATH, 200, &active());
+    let bridge = authenticator(vec![issuer.clone()]);
+    assert_eq!(ask(&bridge, "a").await.as_deref(), Ok("shop"));
+
+    let about = json!({"issuer": "https://other.example", "introspection_endpoint": endpoint});
+    server.answer(metadata, 200, &about);
+    assert_eq!(ask(&authenticator(vec![issuer]), "a").await, Err(SILENT));
+}
+
+#[tokio::test]
+async fn the_deadline_of_the_request_holds() {
+    let silent = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let mut issuer = issuer("https://one.example");
+    let url = format!("http://{}/", silent.local_addr().unwrap());
+    issuer.introspection_endpoint = Some(IssuerUrl::parse(&url).unwrap());
+    issuer.client_id = Some("bridge".to_owned());
+    issuer.client_secret = Some(secret_file());
+    let bridge = authenticator(vec![issuer]);
+    let parts = request(&[("authorization", "Bearer a")]);
+    let deadline = Instant::now() + Duration::from_millis(50);
+    let outcome = bridge.caller(&parts, deadline).await;
+    assert_eq!(outcome.err(), Some(AuthError::DeadlinePassed));
+}
+
+#[tokio::test]
+async fn nobody_is_asked_without_saying_who_we_are() {
+    let server = IssuerServer::start().await;
+    for (id, secret) in [(true, false), (false, true), (false, false)] {
+        let mut issuer = asked(&server, "https://one.example");
+        issuer.client_id = issuer.client_id.filter(|_| id);
+        issuer.client_secret = issuer.client_secret.filter(|_| secret);
+        let mut auth = auth(vec![issuer]);
+        auth.mode = AuthMode::Introspection;
+        auth.tls = ClientTls::default();
+        let outcome = Authenticator::new(&auth, metrics());
+        assert!(matches!(outcome, Err(AuthSetupError::Identity { .. })));
+    }
+}

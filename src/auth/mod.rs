@@ -1,0 +1,148 @@
+//! From bearer token to [`Caller`]: who asks, what their token allows, which device it names.
+//!
+//! Read in this order: this file (the walk of a token), [`caller`] and [`reason`] (what comes out
+//! of it), `credentials` (the header), then for signed tokens `jwt`, `jws`, `claims`,
+//! `device_claims` and `keys`, for opaque ones `introspection`; `dpop` for proofs of possession,
+//! `verified` for tokens that are remembered. `issuer_client` and `refreshed` fetch what issuers
+//! publish; `setup` builds all of it.
+//!
+//! Where the texts leave a choice, the one that refuses was taken: what cannot be understood is
+//! 401, what cannot be judged is 503, and neither is ever let in. Nothing of a token stands in a
+//! log, an error or a label.
+
+pub mod caller;
+mod claims;
+mod credentials;
+mod device_claims;
+mod dpop;
+mod introspection;
+mod issuer_client;
+mod jws;
+mod jwt;
+mod keys;
+mod members;
+mod metrics;
+pub mod reason;
+mod refreshed;
+mod setup;
+#[cfg(test)]
+mod testing;
+mod verified;
+
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use http::HeaderValue;
+use http::request::Parts;
+use tokio::time::Instant;
+
+pub use caller::{Caller, ConsumerId, Scopes, Subject};
+pub use metrics::AuthMetrics;
+pub use reason::{AuthError, Missing, Reason};
+pub use setup::AuthSetupError;
+
+use credentials::{Credentials, TokenDigest};
+use dpop::ProofOfPossession;
+use introspection::Introspection;
+use jwt::JwtIssuers;
+use verified::{Known, VerifiedTokens};
+
+/// Tells callers by their tokens. Fetches keys in the background for as long as it lives.
+pub struct Authenticator {
+    judge: Judge,
+    known: VerifiedTokens,
+    token_lifetime: Duration,
+    proofs: ProofOfPossession,
+    challenge: HeaderValue,
+    metrics: Arc<AuthMetrics>,
+}
+
+/// Who says what a token is worth.
+enum Judge {
+    /// Nobody is asked who they are.
+    Nobody(Arc<Caller>),
+    /// The signature of its issuer.
+    Signature(JwtIssuers),
+    /// Its issuer, when asked.
+    Issuer(Introspection),
+}
+
+impl Authenticator {
+    /// Who sends this request. Of `parts`, method and URI matter to proofs of possession only.
+    pub async fn caller(&self, parts: &Parts, deadline: Instant) -> Result<Arc<Caller>, AuthError> {
+        let outcome = self.identify(parts, deadline).await;
+        if let Err(error) = outcome {
+            self.metrics.refused(error);
+        }
+        outcome
+    }
+
+    /// The walk of a token: header, what is known of it or else its judge, its binding.
+    async fn identify(&self, parts: &Parts, deadline: Instant) -> Result<Arc<Caller>, AuthError> {
+        if let Judge::Nobody(anonymous) = &self.judge {
+            return Ok(anonymous.clone());
+        }
+        let credentials = Credentials::of(&parts.headers)?;
+        self.proofs.check_scheme(credentials.scheme)?;
+        let digest = TokenDigest::of(credentials.token);
+        let known = self.known.get(&digest);
+        let remembered = known.is_some();
+        let known = match known {
+            Some(known) => known,
+            // Boxed: the rare way must not make the common one large.
+            None => Box::pin(self.judge(credentials.token, digest, deadline)).await?,
+        };
+        let bound_to = known.bound_to.as_deref();
+        self.proofs
+            .check(&credentials, &digest, bound_to, parts, unix_now)?;
+        if remembered {
+            self.metrics.remembered();
+        } else {
+            self.metrics.verified();
+        }
+        Ok(known.caller)
+    }
+
+    /// Has a token judged, and remembers it if it is good. Bad ones are not remembered here: there
+    /// is no end to them.
+    async fn judge(
+        &self,
+        token: &str,
+        digest: TokenDigest,
+        deadline: Instant,
+    ) -> Result<Known, AuthError> {
+        let known = match &self.judge {
+            Judge::Nobody(_) => return Err(Reason::Issuer.into()),
+            Judge::Signature(issuers) => {
+                let now = unix_now();
+                let grant = issuers.verify(token, now, deadline).await?;
+                Known::of(grant, self.token_lifetime, now)
+            }
+            Judge::Issuer(introspection) => introspection.verify(token, digest, deadline).await?,
+        };
+        self.known.insert(digest, known.clone());
+        Ok(known)
+    }
+
+    /// What a 401 says in `www-authenticate` (RFC 9110 11.6.1, RFC 6750 3, RFC 9449 7.1).
+    pub fn challenge(&self) -> HeaderValue {
+        self.challenge.clone()
+    }
+
+    /// Brings the gauges up to date.
+    pub fn record_sizes(&self) {
+        self.metrics.set_entries(self.known.entries());
+    }
+}
+
+/// Seconds since 1970. Tokens carry wall-clock times, and so must be held against one.
+fn unix_now() -> i64 {
+    SystemTime::now()
+        .duration_since(SystemTime::UNIX_EPOCH)
+        .ok()
+        .and_then(|since| i64::try_from(since.as_secs()).ok())
+        .unwrap_or(0)
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,9 @@
+//! TLS on the api listener and towards the core, with certificates made here.
+//!
+//! `authority` makes them; `support` is a client that chooses everything about its TLS.
+
+mod authority;
+mod core;
+mod listener;
+mod refusals;
+mod support;
