@@ -1,6 +1,6 @@
 //! Which device does this subscription use, and since when does the core know it?
 
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
 use adapters::sbi;
@@ -40,16 +40,31 @@ pub struct EquipmentLookup {
 }
 
 /// A value and the moment from which it is not believed any more.
+///
+/// The moment is kept in milliseconds since [`STARTED`]: half of what an [`Instant`] takes, and so
+/// the entry of a cache is 16 bytes smaller.
 #[derive(Clone, Copy)]
 pub(super) struct Kept<V> {
-    pub(super) value: V,
-    pub(super) until: Instant,
+    value: V,
+    until: u64,
 }
 
+static STARTED: LazyLock<Instant> = LazyLock::new(Instant::now);
+
 impl<V> Kept<V> {
+    /// Believes the value until then.
+    pub(super) fn until(until: Instant, value: V) -> Self {
+        let until = until.saturating_duration_since(*STARTED).as_millis();
+        Self {
+            value,
+            until: u64::try_from(until).unwrap_or(u64::MAX),
+        }
+    }
+
     /// The value, while it is believed.
     pub(super) fn live(self) -> Option<V> {
-        (Instant::now() < self.until).then_some(self.value)
+        let until = Duration::from_millis(self.until);
+        (STARTED.elapsed() < until).then_some(self.value)
     }
 }
 
@@ -130,24 +145,11 @@ impl EquipmentLookup {
                     let lifetime = max_age.map_or(lifetime, |max_age| max_age.min(lifetime));
                     if !lifetime.is_zero() {
                         none_found.invalidate(&ue_id);
-                        known.insert(
-                            ue_id,
-                            Kept {
-                                value: *equipment,
-                                until: now + lifetime,
-                            },
-                        );
+                        known.insert(ue_id, Kept::until(now + lifetime, *equipment));
                     }
                 }
                 Ok(Finding::Miss(miss)) if !none_found_lifetime.is_zero() => {
-                    let until = now + none_found_lifetime;
-                    none_found.insert(
-                        ue_id,
-                        Kept {
-                            value: *miss,
-                            until,
-                        },
-                    );
+                    none_found.insert(ue_id, Kept::until(now + none_found_lifetime, *miss));
                 }
                 Ok(Finding::Miss(_)) | Err(_) => {}
             }

@@ -125,13 +125,7 @@ impl SessionLookup {
             };
             if !lifetime.is_zero() {
                 let until = Instant::now() + lifetime;
-                known.insert(
-                    address,
-                    Kept {
-                        value: ue_id.clone(),
-                        until,
-                    },
-                );
+                known.insert(address, Kept::until(until, ue_id.clone()));
             }
             Ok(ue_id)
         }
