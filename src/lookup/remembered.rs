@@ -5,7 +5,7 @@
 //! cannot push real subscribers out.
 
 use std::hash::Hash;
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
 use adapters::sbi;
@@ -19,17 +19,29 @@ use crate::telemetry::metrics::{CacheName, CacheOutcome, LookupMetrics};
 
 /// A value and the moment from which it is not believed any more.
 ///
-/// The lifetime is kept in the value because this costs the cache no timer for each entry.
+/// The lifetime is kept in the value because this costs the cache no timer for each entry, and in
+/// milliseconds since [`STARTED`] because that is half of what an [`Instant`] takes.
 #[derive(Clone, Copy)]
 struct Kept<V> {
     value: V,
-    until: Instant,
+    until: u64,
 }
 
+static STARTED: LazyLock<Instant> = LazyLock::new(Instant::now);
+
 impl<V> Kept<V> {
+    /// Believes the value for so long from now.
+    fn for_time(lifetime: Duration, value: V) -> Self {
+        let until = (STARTED.elapsed() + lifetime).as_millis();
+        Self {
+            value,
+            until: u64::try_from(until).unwrap_or(u64::MAX),
+        }
+    }
+
     /// The value, while it is believed.
     fn live(self) -> Option<V> {
-        (Instant::now() < self.until).then_some(self.value)
+        (STARTED.elapsed() < Duration::from_millis(self.until)).then_some(self.value)
     }
 }
 
@@ -124,25 +136,16 @@ where
         let (known, none_found) = (self.known.clone(), self.none_found.clone());
         let none_found_lifetime = self.none_found_lifetime;
         async move {
-            let answer = answer.await;
-            let now = Instant::now();
-            match answer {
+            match answer.await {
                 Ok(Told { value, lifetime }) => {
                     if !lifetime.is_zero() {
-                        known.insert(
-                            key,
-                            Kept {
-                                value: value.clone(),
-                                until: now + lifetime,
-                            },
-                        );
+                        known.insert(key, Kept::for_time(lifetime, value.clone()));
                     }
                     Ok(value)
                 }
                 Err(miss) => {
                     if miss.is_none_found() && !none_found_lifetime.is_zero() {
-                        let until = now + none_found_lifetime;
-                        none_found.insert(key, Kept { value: miss, until });
+                        none_found.insert(key, Kept::for_time(none_found_lifetime, miss));
                     }
                     Err(miss)
                 }

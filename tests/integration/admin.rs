@@ -211,7 +211,7 @@ async fn draining_answers_what_is_in_flight_and_takes_no_more() {
 async fn a_request_in_flight_is_answered_while_draining() {
     let rig = Rig::start().await;
     rig.control
-        .fault(GET_3GPP, &json!({"latencyMs": 300}))
+        .fault(GET_3GPP, &json!({"latencyMs": 1500}))
         .await;
     let api = rig.bridge.api;
     let in_flight = [Connection::http1(api).await, Connection::http2(api).await]
