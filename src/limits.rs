@@ -291,7 +291,7 @@ mod tests {
     }
 
     fn consumer(id: &str) -> ConsumerId {
-        ConsumerId::from(id)
+        ConsumerId::parse(id).unwrap()
     }
 
     #[test]

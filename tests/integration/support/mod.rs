@@ -48,6 +48,7 @@ pub async fn eventually<T>(what: &str, mut look: impl AsyncFnMut() -> Option<T>)
 pub fn config(cores: &[SocketAddr]) -> Config {
     let mut config = Config::default();
     config.auth.mode = AuthMode::None;
+    config.consent.mode = pei_bridge::config::ConsentMode::None;
     config.api.listen.set_port(0);
     config.admin.listen.set_port(0);
     // A test that means to reach the deadline sets its own; no other may reach it.
