@@ -182,6 +182,31 @@ async fn keys_come_from_metadata_that_name_the_right_issuer() {
 }
 
 #[tokio::test]
+async fn keys_come_over_tls_from_whom_we_trust() {
+    let key = SigningKey::new(Algorithm::PS256);
+    let (server, certificate) = IssuerServer::start_tls().await;
+    server.publish(&[&key]);
+    let trusted = std::env::temp_dir().join(format!("pei-bridge-ca-{}", uuid::Uuid::new_v4()));
+    std::fs::write(&trusted, certificate).unwrap();
+    let (_, another) = IssuerServer::start_tls().await;
+    let other = trusted.with_extension("other");
+    std::fs::write(&other, another).unwrap();
+    for (file, host, expected) in [
+        (&trusted, "localhost", None),
+        (&trusted, "127.0.0.1", NO_KEYS),
+        (&other, "localhost", NO_KEYS),
+    ] {
+        let mut published = issuer(NAME);
+        let url = format!("https://{host}:{}/jwks", server.address.port());
+        published.jwks_uri = Some(IssuerUrl::parse(&url).unwrap());
+        let mut auth = quick(vec![published]);
+        auth.tls.ca_file = Some(file.clone());
+        let outcome = refusal(&start(&auth), &token(&key)).await;
+        assert_eq!(outcome, expected, "{host}");
+    }
+}
+
+#[tokio::test]
 async fn keys_come_from_a_file_that_is_read_again() {
     let (old, new) = (
         SigningKey::new(Algorithm::ES256),

@@ -9,6 +9,7 @@ use prometheus::{
 };
 
 use crate::api::{ErrorCode, Operation, Version};
+use crate::auth::AuthMetrics;
 
 /// Buckets in seconds: answers from memory take microseconds, answers from a core milliseconds.
 const DURATION_BUCKETS: [f64; 14] = [
@@ -27,6 +28,8 @@ pub struct Metrics {
     pub server: Arc<ServerMetrics>,
     /// Caches and times.
     pub lookup: Arc<LookupMetrics>,
+    /// Tokens and their issuers.
+    pub auth: Arc<AuthMetrics>,
     /// Calls to the core.
     pub core: adapters::sbi::Metrics,
 }
@@ -39,6 +42,7 @@ impl Metrics {
             api: Arc::new(ApiMetrics::register(&registry)?),
             server: Arc::new(ServerMetrics::register(&registry)?),
             lookup: Arc::new(LookupMetrics::register(&registry)?),
+            auth: Arc::new(AuthMetrics::register(&registry)?),
             core: adapters::sbi::Metrics::register(&registry)?,
             registry,
         })
