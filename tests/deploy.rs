@@ -74,7 +74,11 @@ fn keys_offered(header: &str) -> Option<Vec<String>> {
 
 /// Settings that look like sections and are values: names in them are the operator's, or say where
 /// a secret is.
-const VALUES: [&str; 3] = ["limits.classes", "auth.issuers.client_secret", "audit.pseudonym_key"];
+const VALUES: [&str; 3] = [
+    "limits.classes",
+    "auth.issuers.client_secret",
+    "audit.pseudonym_key",
+];
 
 /// The dotted keys of all values; those of an array of tables stand for all its elements.
 fn keys_of(table: &Table, prefix: &str) -> BTreeSet<String> {

@@ -21,7 +21,9 @@ use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
 use prometheus::Registry;
 use serde_json::{Value, json};
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpListener;
+use tokio_rustls::TlsAcceptor;
 use tokio_util::task::AbortOnDropHandle;
 
 use super::metrics::AuthMetrics;
@@ -170,11 +172,30 @@ pub(super) struct IssuerServer {
 
 impl IssuerServer {
     pub(super) async fn start() -> Self {
+        Self::listen(None).await
+    }
+
+    /// With TLS, and the certificate (PEM) by which it can be trusted.
+    pub(super) async fn start_tls() -> (Self, String) {
+        let made = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
+        let key = rustls::pki_types::PrivatePkcs8KeyDer::from(made.signing_key.serialize_der());
+        let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+        let config = rustls::ServerConfig::builder_with_provider(provider)
+            .with_safe_default_protocol_versions()
+            .unwrap()
+            .with_no_client_auth()
+            .with_single_cert(vec![made.cert.der().clone()], key.into())
+            .unwrap();
+        let acceptor = TlsAcceptor::from(Arc::new(config));
+        (Self::listen(Some(acceptor)).await, pem(made.cert.der()))
+    }
+
+    async fn listen(tls: Option<TlsAcceptor>) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let answers = Arc::<Mutex<Answers>>::default();
         let questions = Arc::<Mutex<Vec<Question>>>::default();
-        let task = tokio::spawn(accept(listener, answers.clone(), questions.clone()));
+        let task = tokio::spawn(accept(listener, tls, answers.clone(), questions.clone()));
         Self {
             address,
             answers,
@@ -213,8 +234,18 @@ impl IssuerServer {
     }
 }
 
+trait Stream: AsyncRead + AsyncWrite + Send + Unpin {}
+
+impl<S: AsyncRead + AsyncWrite + Send + Unpin> Stream for S {}
+
+fn pem(certificate: &[u8]) -> String {
+    let text = base64::engine::general_purpose::STANDARD.encode(certificate);
+    format!("-----BEGIN CERTIFICATE-----\n{text}\n-----END CERTIFICATE-----\n")
+}
+
 async fn accept(
     listener: TcpListener,
+    tls: Option<TlsAcceptor>,
     answers: Arc<Mutex<Answers>>,
     questions: Arc<Mutex<Vec<Question>>>,
 ) {
@@ -241,7 +272,15 @@ async fn accept(
                 Ok::<_, Infallible>(response)
             }
         });
+        let tls = tls.clone();
         connections.spawn(async move {
+            let stream: Box<dyn Stream> = match tls {
+                Some(tls) => match tls.accept(stream).await {
+                    Ok(stream) => Box::new(stream),
+                    Err(_) => return,
+                },
+                None => Box::new(stream),
+            };
             let connection = hyper::server::conn::http1::Builder::new();
             let _ = connection
                 .serve_connection(TokioIo::new(stream), service)

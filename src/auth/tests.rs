@@ -182,6 +182,31 @@ async fn keys_come_from_metadata_that_name_the_right_issuer() {
 }
 
 #[tokio::test]
+async fn keys_come_over_tls_from_whom_we_trust() {
+    let key = SigningKey::new(Algorithm::PS256);
+    let (server, certificate) = IssuerServer::start_tls().await;
+    server.publish(&[&key]);
+    let trusted = std::env::temp_dir().join(format!("pei-bridge-ca-{}", uuid::Uuid::new_v4()));
+    std::fs::write(&trusted, certificate).unwrap();
+    let (_, another) = IssuerServer::start_tls().await;
+    let other = trusted.with_extension("other");
+    std::fs::write(&other, another).unwrap();
+    for (file, host, expected) in [
+        (&trusted, "localhost", None),
+        (&trusted, "127.0.0.1", NO_KEYS),
+        (&other, "localhost", NO_KEYS),
+    ] {
+        let mut published = issuer(NAME);
+        let url = format!("https://{host}:{}/jwks", server.address.port());
+        published.jwks_uri = Some(IssuerUrl::parse(&url).unwrap());
+        let mut auth = quick(vec![published]);
+        auth.tls.ca_file = Some(file.clone());
+        let outcome = refusal(&start(&auth), &token(&key)).await;
+        assert_eq!(outcome, expected, "{host}");
+    }
+}
+
+#[tokio::test]
 async fn keys_come_from_a_file_that_is_read_again() {
     let (old, new) = (
         SigningKey::new(Algorithm::ES256),
@@ -387,36 +412,6 @@ async fn tokens_of_the_simulated_core_are_what_they_were_asked_to_be() {
             refusal(&bridge, &token).await,
             Some(reason.into()),
             "{form}"
-        );
-    }
-}
-
-/// What a request pays for its token once the token is known. Run by hand, in release:
-/// `cargo test --release --lib cost_of_a_known_token -- --ignored --nocapture`
-#[tokio::test]
-#[ignore = "a measurement"]
-#[expect(clippy::print_stderr, reason = "a measurement")]
-async fn cost_of_a_known_token() {
-    static DONE: AtomicBool = AtomicBool::new(false);
-    let key = SigningKey::new(Algorithm::RS256);
-    let server = IssuerServer::start().await;
-    server.publish(&[&key]);
-    let bridge = start(&auth(vec![published(&server, NAME)]));
-    let token = token(&key);
-    let parts = request(&[("authorization", &format!("Bearer {token}"))]);
-    let deadline = soon() + Duration::from_mins(1);
-    let caller = bridge.caller(&parts, deadline).await.unwrap();
-    assert_eq!(caller.consumer.as_str(), "shop");
-    for rounds in [1000_u32, 1_000_000] {
-        let began = std::time::Instant::now();
-        for _ in 0..rounds {
-            let known = bridge.caller(&parts, deadline).await.is_ok();
-            DONE.store(known, Ordering::Relaxed);
-        }
-        eprintln!(
-            "{:?} for a token of {} bytes",
-            began.elapsed() / rounds,
-            token.len()
         );
     }
 }

@@ -86,7 +86,13 @@ impl ConsentLookup {
             udm,
             rules: config.consent.clone(),
             lifetime: config.cache.consent,
-            remembered: Remembered::new(CacheName::Consent, entries, config, metrics),
+            remembered: Remembered::new(
+                CacheName::Consent,
+                entries,
+                config.cache.none_found,
+                config,
+                metrics,
+            ),
         }
     }
 

@@ -40,7 +40,13 @@ impl EquipmentLookup {
                 purged: config.core.purged,
                 metrics: metrics.clone(),
             },
-            remembered: Remembered::new(CacheName::Equipment, entries, config, metrics),
+            remembered: Remembered::new(
+                CacheName::Equipment,
+                entries,
+                config.cache.none_found,
+                config,
+                metrics,
+            ),
         }
     }
 

@@ -71,10 +71,12 @@ where
     K: Eq + Hash + Clone + Send + Sync + 'static,
     V: Clone + Send + Sync + 'static,
 {
-    /// An empty memory of at most so many entries.
+    /// An empty memory of at most so many entries, in which nothing found is believed for
+    /// `none_found`.
     pub(super) fn new(
         name: CacheName,
         entries: u64,
+        none_found: Duration,
         config: &Config,
         metrics: Arc<LookupMetrics>,
     ) -> Self {
@@ -82,7 +84,7 @@ where
             name,
             known: Cache::new(entries),
             none_found: Cache::new(config.cache.none_found_entries),
-            none_found_lifetime: config.cache.none_found,
+            none_found_lifetime: none_found,
             flights: Flights::default(),
             request_timeout: config.api.request_timeout,
             metrics,

@@ -48,10 +48,12 @@ impl SessionLookup {
     ) -> Self {
         let pools = NatPools::new(config.nat.pools.clone());
         let entries = config.cache.session_entries;
+        // An address that is nobody's can be somebody's a moment later.
+        let none_found = config.cache.none_found.min(config.cache.session);
         Self {
             source: Arc::new(Source { bsf, upf, pools }),
             lifetime: config.cache.session,
-            remembered: Remembered::new(CacheName::Session, entries, config, metrics),
+            remembered: Remembered::new(CacheName::Session, entries, none_found, config, metrics),
         }
     }
 

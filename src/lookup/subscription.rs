@@ -29,7 +29,13 @@ impl SubscriptionLookup {
         Self {
             udm,
             lifetime: config.cache.equipment,
-            remembered: Remembered::new(CacheName::Subscription, entries, config, metrics),
+            remembered: Remembered::new(
+                CacheName::Subscription,
+                entries,
+                config.cache.none_found,
+                config,
+                metrics,
+            ),
         }
     }
 

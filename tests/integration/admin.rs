@@ -100,7 +100,11 @@ async fn metrics_move_and_tell_of_nobody() {
             vec!["equipment", "hit"],
             1.0,
         ),
-        ("pei_bridge_cache_entries", vec!["equipment"], 3.0),
+        (
+            "pei_bridge_cache_entries",
+            vec!["equipment", "kind=\"found\""],
+            3.0,
+        ),
         ("pei_bridge_connections_accepted_total", vec![], 7.0),
         ("pei_bridge_shed_total", vec![], 0.0),
     ] {

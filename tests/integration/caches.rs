@@ -287,7 +287,7 @@ async fn the_caches_are_measured() {
     for (labels, count) in [
         (["equipment", "hit"], 1.0),
         (["equipment", "miss"], 2.0),
-        (["none_found", "hit"], 0.0),
+        (["equipment", "negative_hit"], 0.0),
     ] {
         let seen = rig
             .bridge
@@ -295,11 +295,11 @@ async fn the_caches_are_measured() {
             .await;
         assert!((seen - count).abs() < 0.1, "{labels:?}: {seen}");
     }
-    for cache in ["equipment", "none_found"] {
+    for kind in ["kind=\"found\"", "kind=\"none_found\""] {
         eventually("the size shows", async || {
             let size = rig
                 .bridge
-                .metric("pei_bridge_cache_entries", &[cache])
+                .metric("pei_bridge_cache_entries", &["equipment", kind])
                 .await;
             ((size - 1.0).abs() < 0.1).then_some(())
         })

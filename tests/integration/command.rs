@@ -4,7 +4,7 @@ use crate::support::client::{self, Ask, Connection};
 use crate::support::process::{Service, file, run, run_with};
 use crate::support::{PATIENCE, Rig, eventually};
 
-const ANY_PORTS: &str = "[api]\nlisten = \"127.0.0.1:0\"\n[admin]\nlisten = \"127.0.0.1:0\"\n[log]\nformat = \"text\"\n";
+const ANY_PORTS: &str = "[api]\nlisten = \"127.0.0.1:0\"\n[admin]\nlisten = \"127.0.0.1:0\"\n[auth]\nmode = \"none\"\n[consent]\nmode = \"none\"\n[log]\nformat = \"text\"\n";
 
 fn any_core() -> String {
     format!("{ANY_PORTS}[core]\nudm = [\"http://127.0.0.1:1\"]\n")

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use pei_bridge::config::{Config, Layers};
+use pei_bridge::config::{AuthMode, Config, Layers};
 
 use crate::support::process::file;
 
@@ -17,8 +17,11 @@ fn load(text: &str, environment: &[(&str, &str)]) -> Result<Config, String> {
         .iter()
         .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()))
         .collect::<BTreeMap<_, _>>();
+    // The file is about something else than tokens, unless it says so.
+    let mut base = Config::default();
+    base.auth.mode = AuthMode::None;
     let layers = Layers {
-        base: Config::default(),
+        base,
         file: Some(file(".toml", text)),
         environment,
     };

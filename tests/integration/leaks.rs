@@ -120,6 +120,7 @@ async fn nothing_personal_is_written(format: &str) {
     let core = rig.core.core_addr();
     let text = format!(
         "[api]\nlisten = \"127.0.0.1:0\"\n[admin]\nlisten = \"127.0.0.1:0\"\n\
+         [auth]\nmode = \"none\"\n[consent]\nmode = \"none\"\n\
          [core]\nudm = [\"http://{core}\"]\nbsf = [\"http://{core}\"]\nupf = [\"http://{core}\"]\n\
          [cache]\nequipment = \"0s\"\nnone_found = \"0s\"\n\
          [log]\nlevel = \"trace,h2=trace,hyper=trace,adapters=trace\"\nformat = \"{format}\"\n"
