@@ -177,7 +177,7 @@ async fn draining_answers_what_is_in_flight_and_takes_no_more() {
     }
     let api = rig.bridge.api;
     let in_flight = [
-        ("34600000002", Connection::http1(api).await),
+        ("34600000002", Connection::http2(api).await),
         ("34600000003", Connection::http2(api).await),
     ]
     .map(|(number, mut connection)| {

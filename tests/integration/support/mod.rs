@@ -30,7 +30,7 @@ pub const PATIENCE: Duration = Duration::from_secs(20);
 const PAUSE: Duration = Duration::from_millis(10);
 
 /// A deadline for requests that are meant to reach it.
-pub const SHORT_DEADLINE: Duration = Duration::from_secs(1);
+pub const SHORT_DEADLINE: Duration = Duration::from_millis(600);
 
 /// Looks until there is something to see.
 pub async fn eventually<T>(what: &str, mut look: impl AsyncFnMut() -> Option<T>) -> T {
