@@ -1,119 +1,81 @@
 //! One flight: a thousand requests for one cold key ask the core once.
 //!
-//! The first to ask brings the question; whoever comes while it is under way waits for the same
-//! answer. The question lives as long as anybody waits for it: a consumer that goes away does not
-//! take it from the others, and the last one to go cancels it.
+//! The first to ask asks for all; whoever comes while it is under way waits for the same answer. A
+//! first one that goes away does not take the answer from the others: the next of them asks.
 
-use std::collections::HashMap;
-use std::future::Future;
 use std::hash::Hash;
-use std::pin::Pin;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use futures_util::FutureExt as _;
-use futures_util::future::{Shared, WeakShared};
-
-type Question<V> = Pin<Box<dyn Future<Output = V> + Send>>;
+use hashbrown::HashMap;
+use tokio::sync::OnceCell;
 
 /// The questions under way, by what they ask about.
-pub(crate) struct Flights<K, V>
-where
-    K: Eq + Hash + Clone + Send + 'static,
-    V: Clone + Send + Sync + 'static,
-{
-    under_way: Arc<Mutex<UnderWay<K, V>>>,
+pub(crate) struct Flights<K, V> {
+    under_way: Mutex<HashMap<K, Arc<OnceCell<V>>>>,
 }
 
-struct UnderWay<K, V: Clone> {
-    next_id: u64,
-    by_key: HashMap<K, (u64, WeakShared<Question<V>>)>,
-}
-
-impl<K, V> Default for Flights<K, V>
-where
-    K: Eq + Hash + Clone + Send + 'static,
-    V: Clone + Send + Sync + 'static,
-{
+impl<K, V> Default for Flights<K, V> {
     /// No question under way.
     fn default() -> Self {
-        let under_way = UnderWay {
-            next_id: 0,
-            by_key: HashMap::new(),
-        };
         Self {
-            under_way: Arc::new(Mutex::new(under_way)),
+            under_way: Mutex::default(),
         }
     }
 }
 
-impl<K, V> Flights<K, V>
-where
-    K: Eq + Hash + Clone + Send + 'static,
-    V: Clone + Send + Sync + 'static,
-{
+impl<K: Eq + Hash + Clone, V: Clone> Flights<K, V> {
     /// The answer to the question about `key`: the one under way, or else `ask`.
     pub(crate) async fn join<F>(&self, key: &K, ask: impl FnOnce() -> F) -> V
     where
-        F: Future<Output = V> + Send + 'static,
+        F: Future<Output = V>,
     {
-        self.board(key, ask).await
+        let seat = self.board(key);
+        seat.flight.get_or_init(ask).await.clone()
     }
 
-    fn board<F>(&self, key: &K, ask: impl FnOnce() -> F) -> Shared<Question<V>>
-    where
-        F: Future<Output = V> + Send + 'static,
-    {
-        let mut under_way = self
-            .under_way
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
-        let joined = under_way
-            .by_key
-            .get(key)
-            .and_then(|(_, weak)| weak.upgrade());
-        if let Some(question) = joined {
-            return question;
-        }
-        let id = under_way.next_id;
-        under_way.next_id += 1;
-        let landing = Landing {
-            under_way: self.under_way.clone(),
-            key: key.clone(),
-            id,
+    fn board<'a>(&'a self, key: &'a K) -> Seat<'a, K, V> {
+        let mut under_way = self.lock();
+        let flight = match under_way.get(key) {
+            Some(flight) => flight.clone(),
+            None => under_way.entry(key.clone()).or_default().clone(),
         };
-        let question = ask();
-        let question: Question<V> = Box::pin(async move {
-            let _landing = landing;
-            question.await
-        });
-        let question = question.shared();
-        if let Some(weak) = question.downgrade() {
-            under_way.by_key.insert(key.clone(), (id, weak));
+        Seat {
+            flights: self,
+            key,
+            flight,
         }
-        question
+    }
+
+    fn lock(&self) -> MutexGuard<'_, HashMap<K, Arc<OnceCell<V>>>> {
+        self.under_way
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-/// Takes the question off the list when it is answered, or when nobody waits for it any more.
-struct Landing<K: Eq + Hash, V: Clone> {
-    under_way: Arc<Mutex<UnderWay<K, V>>>,
-    key: K,
-    id: u64,
+/// A place in a flight. Who leaves takes the flight off the list when it has landed, so that the
+/// next request asks anew, or when nobody else is in it.
+struct Seat<'a, K: Eq + Hash + Clone, V: Clone> {
+    flights: &'a Flights<K, V>,
+    key: &'a K,
+    flight: Arc<OnceCell<V>>,
 }
 
-impl<K: Eq + Hash, V: Clone> Drop for Landing<K, V> {
+/// How often a flight is held that nobody is in but the one who leaves: by the list and by him.
+const LAST: usize = 2;
+
+impl<K: Eq + Hash + Clone, V: Clone> Drop for Seat<'_, K, V> {
     fn drop(&mut self) {
-        let mut under_way = self
-            .under_way
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
-        // A later question about the same key may have taken the place already.
-        if under_way
-            .by_key
-            .get(&self.key)
-            .is_some_and(|(id, _)| *id == self.id)
-        {
-            under_way.by_key.remove(&self.key);
+        let mut under_way = self.flights.lock();
+        // A later flight about the same key may have taken the place already.
+        let listed = under_way
+            .get(self.key)
+            .is_some_and(|flight| Arc::ptr_eq(flight, &self.flight));
+        if listed && (self.flight.initialized() || Arc::strong_count(&self.flight) == LAST) {
+            under_way.remove(self.key);
+        } else {
+            // Given back while the list is locked, so that the last one sees that he is.
+            self.flight = Arc::default();
         }
     }
 }
@@ -126,47 +88,61 @@ mod tests {
 
     use super::*;
 
+    fn under_way(flights: &Flights<u32, u32>) -> usize {
+        flights.lock().len()
+    }
+
     #[tokio::test]
     async fn all_who_ask_meanwhile_share_one_answer() {
-        let flights = Arc::new(Flights::<u32, u32>::default());
-        let asked = Arc::new(AtomicUsize::new(0));
+        let flights = Flights::<u32, u32>::default();
+        let asked = AtomicUsize::new(0);
         let (answer, gate) = oneshot::channel::<u32>();
-        let gate = Arc::new(Mutex::new(Some(gate)));
-        let waiting = (0..50).map(|_| {
-            let (flights, asked, gate) = (flights.clone(), asked.clone(), gate.clone());
-            let ask = move || {
-                asked.fetch_add(1, Ordering::Relaxed);
-                let gate = gate.lock().unwrap().take().unwrap();
-                async move { gate.await.unwrap() }
-            };
-            async move { flights.join(&1, ask).await }
-        });
-        let all = tokio::spawn(futures_util::future::join_all(waiting));
-        tokio::task::yield_now().await;
-        answer.send(7).unwrap();
-        assert_eq!(all.await.unwrap(), vec![7; 50]);
+        let gate = Mutex::new(Some(gate));
+        let ask = || {
+            asked.fetch_add(1, Ordering::Relaxed);
+            let gate = gate.lock().unwrap().take().unwrap();
+            async move { gate.await.unwrap() }
+        };
+        let all = futures_util::future::join_all((0..50).map(|_| flights.join(&1, ask)));
+        let answering = async {
+            tokio::task::yield_now().await;
+            answer.send(7).unwrap();
+        };
+        let (answers, ()) = tokio::join!(all, answering);
+        assert_eq!(answers, vec![7; 50]);
         assert_eq!(asked.load(Ordering::Relaxed), 1);
-        assert!(flights.under_way.lock().unwrap().by_key.is_empty());
+        assert_eq!(under_way(&flights), 0);
     }
 
     #[tokio::test]
-    async fn one_who_leaves_does_not_take_the_answer_along() {
+    async fn the_first_one_who_leaves_does_not_take_the_answer_along() {
         let flights = Flights::<u32, u32>::default();
-        let (answer, gate) = oneshot::channel::<u32>();
-        let first = flights.board(&1, move || async move { gate.await.unwrap() });
-        let second = flights.board(&1, || async { unreachable!("joined the first") });
+        let mut first = Box::pin(flights.join(&1, std::future::pending));
+        assert!(futures_util::poll!(&mut first).is_pending());
+        let mut second = Box::pin(flights.join(&1, async || 3));
+        assert!(futures_util::poll!(&mut second).is_pending());
         drop(first);
-        answer.send(3).unwrap();
         assert_eq!(second.await, 3);
+        assert_eq!(under_way(&flights), 0);
     }
 
     #[tokio::test]
-    async fn the_last_to_leave_cancels_the_question() {
+    async fn the_last_to_leave_takes_the_question_off_the_list() {
         let flights = Flights::<u32, u32>::default();
-        let (mut held, gate) = oneshot::channel::<u32>();
-        drop(flights.board(&1, move || async move { gate.await.unwrap() }));
-        held.closed().await;
-        assert!(flights.under_way.lock().unwrap().by_key.is_empty());
-        assert_eq!(flights.join(&1, || async { 5 }).await, 5);
+        let mut one = Box::pin(flights.join(&1, std::future::pending));
+        let mut other = Box::pin(flights.join(&1, std::future::pending));
+        assert!(futures_util::poll!(&mut one).is_pending());
+        assert!(futures_util::poll!(&mut other).is_pending());
+        drop(one);
+        assert_eq!(under_way(&flights), 1);
+        drop(other);
+        assert_eq!(under_way(&flights), 0);
+    }
+
+    #[tokio::test]
+    async fn an_answer_is_for_those_who_waited_for_it() {
+        let flights = Flights::<u32, u32>::default();
+        assert_eq!(flights.join(&1, async || 1).await, 1);
+        assert_eq!(flights.join(&1, async || 2).await, 2);
     }
 }

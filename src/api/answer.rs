@@ -94,20 +94,24 @@ struct Shown<T>(T);
 
 impl Serialize for Shown<Imei> {
     fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
-        to.collect_str(&self.0.reveal())
+        write_ascii(&self.0.reveal_ascii(), to)
     }
 }
 
 impl Serialize for Shown<Imeisv> {
     fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
-        to.collect_str(&self.0.reveal())
+        write_ascii(&self.0.reveal_ascii(), to)
     }
 }
 
 impl Serialize for Shown<Tac> {
     fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
-        to.collect_str(&self.0)
+        write_ascii(&self.0.ascii(), to)
     }
+}
+
+fn write_ascii<S: Serializer>(digits: &[u8], to: S) -> Result<S::Ok, S::Error> {
+    to.serialize_str(std::str::from_utf8(digits).map_err(serde::ser::Error::custom)?)
 }
 
 /// Milliseconds since the epoch.

@@ -192,7 +192,9 @@ impl Api {
         let device = trail.follow(outcome).map_err(v0_1_0::lookup_error)?;
         let device_type = self.parts.tac_table.get(device.imei.tac());
         let answer = answer::Members::new(route.operation, &device, device_type);
-        trail.fields = answer.names();
+        if self.parts.audit.is_some() {
+            trail.fields = answer.names();
+        }
         answer.into_response()
     }
 

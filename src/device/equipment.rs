@@ -17,12 +17,33 @@ impl Tac {
         }
         u32::try_from(decimal(text)?).ok().map(Self)
     }
+
+    /// The 8 digits as ASCII.
+    pub fn ascii(self) -> [u8; 8] {
+        ascii(u64::from(self.0))
+    }
 }
 
 impl fmt::Display for Tac {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{:08}", self.0)
+        write_ascii(f, &self.ascii())
     }
+}
+
+/// The last `N` decimal digits of a value. Answers hold little else, so they are written without
+/// the machinery of `fmt`.
+fn ascii<const N: usize>(mut value: u64) -> [u8; N] {
+    let mut digits = [b'0'; N];
+    for digit in digits.iter_mut().rev() {
+        // A remainder below ten fits.
+        *digit += u8::try_from(value % 10).unwrap_or(0);
+        value /= 10;
+    }
+    digits
+}
+
+fn write_ascii(f: &mut fmt::Formatter<'_>, digits: &[u8]) -> fmt::Result {
+    f.write_str(std::str::from_utf8(digits).map_err(|_| fmt::Error)?)
 }
 
 /// TAC and serial number: the 14 digits that name one device. Below 10^14.
@@ -52,12 +73,16 @@ impl Imei {
     pub fn reveal(&self) -> Revealed<'_, Self> {
         Revealed(self)
     }
+
+    /// The same as ASCII, for an answer that is written at once.
+    pub fn reveal_ascii(&self) -> [u8; 15] {
+        ascii(self.0.0 * 10 + check_digit(self.0))
+    }
 }
 
 impl fmt::Display for Revealed<'_, Imei> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let body = self.0.0;
-        write!(f, "{:014}{}", body.0, check_digit(body))
+        write_ascii(f, &self.0.reveal_ascii())
     }
 }
 
@@ -92,11 +117,16 @@ impl Imeisv {
     pub fn reveal(&self) -> Revealed<'_, Self> {
         Revealed(self)
     }
+
+    /// The same as ASCII, for an answer that is written at once.
+    pub fn reveal_ascii(&self) -> [u8; 16] {
+        ascii(self.0)
+    }
 }
 
 impl fmt::Display for Revealed<'_, Imeisv> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{:016}", self.0.0)
+        write_ascii(f, &self.0.reveal_ascii())
     }
 }
 

@@ -9,7 +9,7 @@ use adapters::udm::{self, Udm};
 use device::Supi;
 use tokio::time::Instant;
 
-use super::remembered::{Remembered, Told};
+use super::remembered::{Lifetimes, Remembered, Told};
 use super::{LookupError, Wanted};
 use crate::auth::Caller;
 use crate::config::{self, Config, ConsentMode};
@@ -81,18 +81,16 @@ pub struct ConsentLookup {
 impl ConsentLookup {
     /// Asks this UDM by the configured rules.
     pub fn new(udm: Udm, config: &Config, metrics: Arc<LookupMetrics>) -> Self {
-        let entries = config.cache.equipment_entries;
+        let lifetimes = Lifetimes {
+            known: config.cache.consent,
+            entries: config.cache.equipment_entries,
+            none_found: config.cache.none_found,
+        };
         Self {
             udm,
             rules: config.consent.clone(),
             lifetime: config.cache.consent,
-            remembered: Remembered::new(
-                CacheName::Consent,
-                entries,
-                config.cache.none_found,
-                config,
-                metrics,
-            ),
+            remembered: Remembered::new(CacheName::Consent, &lifetimes, config, metrics),
         }
     }
 
@@ -156,13 +154,12 @@ impl ConsentLookup {
         purpose: Purpose,
         deadline: Instant,
     ) -> Result<bool, LookupError> {
-        let ask = |deadline| {
-            let (udm, supi, lifetime) = (self.udm.clone(), supi.clone(), self.lifetime);
-            let purpose = self.name(purpose).to_owned();
-            async move {
-                let value = udm.uc_data(&supi, &purpose, deadline).await?;
-                Ok(Told { value, lifetime })
-            }
+        let ask = async |deadline| {
+            let value = self.udm.uc_data(supi, self.name(purpose), deadline).await?;
+            Ok(Told {
+                value,
+                lifetime: self.lifetime,
+            })
         };
         let matter = Matter {
             supi: supi.clone(),

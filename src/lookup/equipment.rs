@@ -8,7 +8,7 @@ use device::{Pei, UeId};
 use tokio::time::Instant;
 
 use super::LookupError;
-use super::remembered::{Remembered, Told};
+use super::remembered::{Lifetimes, Remembered, Told};
 use crate::config::{Config, GpsiToSupi, LastChecked, Purged};
 use crate::telemetry::metrics::{CacheName, LookupMetrics};
 
@@ -30,7 +30,11 @@ pub struct EquipmentLookup {
 impl EquipmentLookup {
     /// Asks this UDM and remembers what the configuration allows.
     pub fn new(udm: Udm, config: &Config, metrics: Arc<LookupMetrics>) -> Self {
-        let entries = config.cache.equipment_entries;
+        let lifetimes = Lifetimes {
+            known: config.cache.equipment,
+            entries: config.cache.equipment_entries,
+            none_found: config.cache.none_found,
+        };
         Self {
             source: Source {
                 udm,
@@ -40,22 +44,13 @@ impl EquipmentLookup {
                 purged: config.core.purged,
                 metrics: metrics.clone(),
             },
-            remembered: Remembered::new(
-                CacheName::Equipment,
-                entries,
-                config.cache.none_found,
-                config,
-                metrics,
-            ),
+            remembered: Remembered::new(CacheName::Equipment, &lifetimes, config, metrics),
         }
     }
 
     /// The equipment of a subscription.
     pub async fn of(&self, ue_id: &UeId, deadline: Instant) -> Result<Equipment, LookupError> {
-        let ask = |deadline| {
-            let (source, ue_id) = (self.source.clone(), ue_id.clone());
-            async move { source.ask(&ue_id, deadline).await }
-        };
+        let ask = |deadline| self.source.ask(ue_id, deadline);
         self.remembered.get(ue_id, deadline, ask).await
     }
 
@@ -66,7 +61,6 @@ impl EquipmentLookup {
 }
 
 /// The UDM and the rules for reading it.
-#[derive(Clone)]
 struct Source {
     udm: Udm,
     lifetime: Duration,

@@ -227,31 +227,28 @@ impl Lookup {
     }
 
     /// The identifiers of supported kinds, in the order in which they are tried.
-    fn supported_identifiers(&self, query: &DeviceQuery) -> Vec<Identifier> {
+    fn supported_identifiers(&self, query: &DeviceQuery) -> [Option<Identifier>; 4] {
         let phone = query
             .phone_number
             .map(|number| Identifier::Gpsi(Gpsi::Msisdn(number)));
         let nai = query.network_access_identifier.clone();
-        let ordered = [
-            (IdentifierKind::PhoneNumber, phone),
-            (
-                IdentifierKind::NetworkAccessIdentifier,
-                nai.map(|nai| Identifier::Gpsi(Gpsi::ExternalId(nai))),
-            ),
-            (
-                IdentifierKind::Ipv6Address,
-                query.ipv6_address.map(Identifier::Ipv6),
-            ),
-            (
-                IdentifierKind::Ipv4Address,
-                query.ipv4_address.map(Identifier::Ipv4),
-            ),
-        ];
-        ordered
-            .into_iter()
-            .filter(|(kind, _)| self.supported.contains(kind))
-            .filter_map(|(_, identifier)| identifier)
-            .collect()
+        let nai = nai.map(|nai| Identifier::Gpsi(Gpsi::ExternalId(nai)));
+        [
+            phone.filter(|_| self.supports(IdentifierKind::PhoneNumber)),
+            nai.filter(|_| self.supports(IdentifierKind::NetworkAccessIdentifier)),
+            query
+                .ipv6_address
+                .map(Identifier::Ipv6)
+                .filter(|_| self.supports(IdentifierKind::Ipv6Address)),
+            query
+                .ipv4_address
+                .map(Identifier::Ipv4)
+                .filter(|_| self.supports(IdentifierKind::Ipv4Address)),
+        ]
+    }
+
+    fn supports(&self, kind: IdentifierKind) -> bool {
+        self.supported.contains(&kind)
     }
 
     /// The subscription that an identifier names, by whichever identifier the core gives first.
@@ -294,15 +291,16 @@ impl Lookup {
 }
 
 impl Walk<'_> {
-    async fn answer(&mut self, identifiers: &[Identifier]) -> Result<Answer, LookupError> {
+    async fn answer(&mut self, identifiers: &[Option<Identifier>]) -> Result<Answer, LookupError> {
         if self.authority == Authority::Refused {
             return Err(LookupError::ConsentMissing);
         }
-        match (self.several, identifiers) {
-            (_, []) => Err(LookupError::Unsupported),
-            (_, [only]) => self.by_identifier(only).await,
-            (SeveralIdentifiers::First, _) => self.by_first(identifiers).await,
-            (SeveralIdentifiers::MustAgree, _) => {
+        let mut given = identifiers.iter().flatten();
+        match (given.next(), given.next(), self.several) {
+            (None, ..) => Err(LookupError::Unsupported),
+            (Some(only), None, _) => self.by_identifier(only).await,
+            (_, _, SeveralIdentifiers::First) => self.by_first(identifiers).await,
+            (_, _, SeveralIdentifiers::MustAgree) => {
                 let subscription = self.agreed(identifiers).await?;
                 self.permitted_device(subscription, None).await
             }
@@ -311,8 +309,11 @@ impl Walk<'_> {
 
     /// What the core does not know falls through to the next; what it knows is the answer, even
     /// when no device is registered for it.
-    async fn by_first(&mut self, identifiers: &[Identifier]) -> Result<Answer, LookupError> {
-        for identifier in identifiers {
+    async fn by_first(
+        &mut self,
+        identifiers: &[Option<Identifier>],
+    ) -> Result<Answer, LookupError> {
+        for identifier in identifiers.iter().flatten() {
             match self.by_identifier(identifier).await {
                 Err(LookupError::UnknownSubscription) => {}
                 decided => return decided,
@@ -331,10 +332,10 @@ impl Walk<'_> {
 
     /// The one subscription that all identifiers name. One that the core does not know beside one
     /// that it knows is a mismatch.
-    async fn agreed(&self, identifiers: &[Identifier]) -> Result<UeId, LookupError> {
+    async fn agreed(&self, identifiers: &[Option<Identifier>]) -> Result<UeId, LookupError> {
         let mut known: Option<Supi> = None;
         let mut unknown = false;
-        for identifier in identifiers {
+        for identifier in identifiers.iter().flatten() {
             let supi = self.lookup.supi_of(identifier, self.deadline).await?;
             if known.is_some() && supi.is_some() && known != supi {
                 return Err(LookupError::Mismatch);

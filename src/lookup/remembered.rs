@@ -9,6 +9,7 @@ use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
 use adapters::sbi;
+use hashbrown::DefaultHashBuilder;
 use moka::sync::Cache;
 use tokio::time::Instant;
 
@@ -52,18 +53,27 @@ pub(super) struct Told<V> {
 }
 
 /// Answers of the core by what was asked.
-pub(super) struct Remembered<K, V>
-where
-    K: Eq + Hash + Clone + Send + Sync + 'static,
-    V: Clone + Send + Sync + 'static,
-{
+pub(super) struct Remembered<K, V> {
     name: CacheName,
-    known: Cache<K, Kept<V>>,
-    none_found: Cache<K, Kept<LookupError>>,
+    /// Absent where nothing may be remembered.
+    known: Option<Memory<K, V>>,
+    none_found: Option<Memory<K, LookupError>>,
     none_found_lifetime: Duration,
     flights: Flights<K, Result<V, LookupError>>,
     request_timeout: Duration,
     metrics: Arc<LookupMetrics>,
+}
+
+type Memory<K, V> = Cache<K, Kept<V>, DefaultHashBuilder>;
+
+/// How long answers are remembered, and how many.
+pub(super) struct Lifetimes {
+    /// Answers; zero: not at all.
+    pub(super) known: Duration,
+    /// Answers remembered at most.
+    pub(super) entries: u64,
+    /// That there is nothing; zero: not at all.
+    pub(super) none_found: Duration,
 }
 
 impl<K, V> Remembered<K, V>
@@ -71,20 +81,18 @@ where
     K: Eq + Hash + Clone + Send + Sync + 'static,
     V: Clone + Send + Sync + 'static,
 {
-    /// An empty memory of at most so many entries, in which nothing found is believed for
-    /// `none_found`.
+    /// An empty memory.
     pub(super) fn new(
         name: CacheName,
-        entries: u64,
-        none_found: Duration,
+        lifetimes: &Lifetimes,
         config: &Config,
         metrics: Arc<LookupMetrics>,
     ) -> Self {
         Self {
             name,
-            known: Cache::new(entries),
-            none_found: Cache::new(config.cache.none_found_entries),
-            none_found_lifetime: none_found,
+            known: memory(lifetimes.known, lifetimes.entries),
+            none_found: memory(lifetimes.none_found, config.cache.none_found_entries),
+            none_found_lifetime: lifetimes.none_found,
             flights: Flights::default(),
             request_timeout: config.api.request_timeout,
             metrics,
@@ -99,14 +107,17 @@ where
         ask: impl Fn(Instant) -> F,
     ) -> Result<V, LookupError>
     where
-        F: Future<Output = Result<Told<V>, LookupError>> + Send + 'static,
+        F: Future<Output = Result<Told<V>, LookupError>>,
     {
         if let Some(answer) = self.recall(key) {
             return answer;
         }
         loop {
-            let own_deadline = Instant::now() + self.request_timeout;
-            let question = || self.remembering(key.clone(), ask(own_deadline));
+            let question = async || {
+                let answer = ask(Instant::now() + self.request_timeout).await;
+                self.remember(key, &answer);
+                answer.map(|told| told.value)
+            };
             match self.flights.join(key, question).await {
                 // The flight was older than this request, which still has time of its own.
                 Err(LookupError::Core(sbi::Error::DeadlinePassed)) if Instant::now() < deadline => {
@@ -117,11 +128,11 @@ where
     }
 
     fn recall(&self, key: &K) -> Option<Result<V, LookupError>> {
-        if let Some(value) = self.known.get(key).and_then(Kept::live) {
+        if let Some(value) = recall(self.known.as_ref(), key) {
             self.metrics.cache(self.name, CacheOutcome::Hit);
             return Some(Ok(value));
         }
-        if let Some(miss) = self.none_found.get(key).and_then(Kept::live) {
+        if let Some(miss) = recall(self.none_found.as_ref(), key) {
             self.metrics.cache(self.name, CacheOutcome::NegativeHit);
             return Some(Err(miss));
         }
@@ -130,37 +141,54 @@ where
     }
 
     /// Remembers the answer before anybody gets it.
-    fn remembering(
-        &self,
-        key: K,
-        answer: impl Future<Output = Result<Told<V>, LookupError>> + Send + 'static,
-    ) -> impl Future<Output = Result<V, LookupError>> + Send + 'static {
-        let (known, none_found) = (self.known.clone(), self.none_found.clone());
-        let none_found_lifetime = self.none_found_lifetime;
-        async move {
-            match answer.await {
-                Ok(Told { value, lifetime }) => {
-                    if !lifetime.is_zero() {
-                        known.insert(key, Kept::for_time(lifetime, value.clone()));
-                    }
-                    Ok(value)
-                }
-                Err(miss) => {
-                    if miss.is_none_found() && !none_found_lifetime.is_zero() {
-                        none_found.insert(key, Kept::for_time(none_found_lifetime, miss));
-                    }
-                    Err(miss)
-                }
+    fn remember(&self, key: &K, answer: &Result<Told<V>, LookupError>) {
+        match (answer, &self.known, &self.none_found) {
+            (Ok(Told { value, lifetime }), Some(known), _) if !lifetime.is_zero() => {
+                known.insert(key.clone(), Kept::for_time(*lifetime, value.clone()));
             }
+            (Err(miss), _, Some(none_found)) if miss.is_none_found() => {
+                none_found.insert(key.clone(), Kept::for_time(self.none_found_lifetime, *miss));
+            }
+            _ => {}
         }
     }
 
     /// Brings the sizes into the metrics.
     pub(super) fn record_size(&self) {
-        // The caches count what they have settled, and settle on use: a quiet bridge would lag.
-        self.known.run_pending_tasks();
-        self.none_found.run_pending_tasks();
-        let (known, none_found) = (self.known.entry_count(), self.none_found.entry_count());
+        let (known, none_found) = (size(self.known.as_ref()), size(self.none_found.as_ref()));
         self.metrics.cache_size(self.name, known, none_found);
     }
+}
+
+fn memory<K, V>(lifetime: Duration, entries: u64) -> Option<Memory<K, V>>
+where
+    K: Eq + Hash + Send + Sync + 'static,
+    V: Clone + Send + Sync + 'static,
+{
+    let memory = || {
+        Cache::builder()
+            .max_capacity(entries)
+            .build_with_hasher(DefaultHashBuilder::default())
+    };
+    (!lifetime.is_zero()).then(memory)
+}
+
+fn recall<K, V>(memory: Option<&Memory<K, V>>, key: &K) -> Option<V>
+where
+    K: Eq + Hash + Send + Sync + 'static,
+    V: Clone + Send + Sync + 'static,
+{
+    memory?.get(key).and_then(Kept::live)
+}
+
+fn size<K, V>(memory: Option<&Memory<K, V>>) -> u64
+where
+    K: Eq + Hash + Send + Sync + 'static,
+    V: Clone + Send + Sync + 'static,
+{
+    memory.map_or(0, |memory| {
+        // It counts what it has settled, and settles on use: a quiet bridge would lag.
+        memory.run_pending_tasks();
+        memory.entry_count()
+    })
 }

@@ -15,7 +15,7 @@ use tokio::time::Instant;
 
 use super::LookupError;
 use super::nat::{NatPools, PrivateAddress};
-use super::remembered::{Remembered, Told};
+use super::remembered::{Lifetimes, Remembered, Told};
 use crate::config::Config;
 use crate::telemetry::metrics::{CacheName, LookupMetrics};
 
@@ -32,7 +32,7 @@ enum Address {
 
 /// Sessions by address, from the core.
 pub struct SessionLookup {
-    source: Arc<Source>,
+    source: Source,
     /// Zero, unless the operator knows that its addresses rest before they are used again.
     lifetime: Duration,
     remembered: Remembered<Address, UeId>,
@@ -47,13 +47,16 @@ impl SessionLookup {
         metrics: Arc<LookupMetrics>,
     ) -> Self {
         let pools = NatPools::new(config.nat.pools.clone());
-        let entries = config.cache.session_entries;
-        // An address that is nobody's can be somebody's a moment later.
-        let none_found = config.cache.none_found.min(config.cache.session);
+        let lifetimes = Lifetimes {
+            known: config.cache.session,
+            entries: config.cache.session_entries,
+            // An address that is nobody's can be somebody's a moment later.
+            none_found: config.cache.none_found.min(config.cache.session),
+        };
         Self {
-            source: Arc::new(Source { bsf, upf, pools }),
+            source: Source { bsf, upf, pools },
             lifetime: config.cache.session,
-            remembered: Remembered::new(CacheName::Session, entries, none_found, config, metrics),
+            remembered: Remembered::new(CacheName::Session, &lifetimes, config, metrics),
         }
     }
 
@@ -90,12 +93,12 @@ impl SessionLookup {
     }
 
     async fn by(&self, address: Address, deadline: Instant) -> Fetched {
-        let ask = |deadline| {
-            let (source, lifetime) = (self.source.clone(), self.lifetime);
-            async move {
-                let value = source.by(address, deadline).await?;
-                Ok(Told { value, lifetime })
-            }
+        let ask = async |deadline| {
+            let value = self.source.by(address, deadline).await?;
+            Ok(Told {
+                value,
+                lifetime: self.lifetime,
+            })
         };
         self.remembered.get(&address, deadline, ask).await
     }

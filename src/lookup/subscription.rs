@@ -11,7 +11,7 @@ use device::{Gpsi, Supi, UeId};
 use tokio::time::Instant;
 
 use super::LookupError;
-use super::remembered::{Remembered, Told};
+use super::remembered::{Lifetimes, Remembered, Told};
 use crate::config::Config;
 use crate::telemetry::metrics::{CacheName, LookupMetrics};
 
@@ -25,17 +25,15 @@ pub struct SubscriptionLookup {
 impl SubscriptionLookup {
     /// Asks this UDM and remembers what the configuration allows.
     pub fn new(udm: Udm, config: &Config, metrics: Arc<LookupMetrics>) -> Self {
-        let entries = config.cache.equipment_entries;
+        let lifetimes = Lifetimes {
+            known: config.cache.equipment,
+            entries: config.cache.equipment_entries,
+            none_found: config.cache.none_found,
+        };
         Self {
             udm,
             lifetime: config.cache.equipment,
-            remembered: Remembered::new(
-                CacheName::Subscription,
-                entries,
-                config.cache.none_found,
-                config,
-                metrics,
-            ),
+            remembered: Remembered::new(CacheName::Subscription, &lifetimes, config, metrics),
         }
     }
 
@@ -45,16 +43,13 @@ impl SubscriptionLookup {
             UeId::Supi(supi) => return Ok(supi.clone()),
             UeId::Gpsi(gpsi) => gpsi,
         };
-        let ask = |deadline| {
-            let (udm, ue_id, lifetime) = (self.udm.clone(), ue_id.clone(), self.lifetime);
-            async move {
-                let translation = udm.id_translation(&ue_id, deadline).await?;
-                let translation = translation.ok_or(LookupError::UnknownSubscription)?;
-                Ok(Told {
-                    value: translation.supi,
-                    lifetime,
-                })
-            }
+        let ask = async |deadline| {
+            let translation = self.udm.id_translation(ue_id, deadline).await?;
+            let translation = translation.ok_or(LookupError::UnknownSubscription)?;
+            Ok(Told {
+                value: translation.supi,
+                lifetime: self.lifetime,
+            })
         };
         self.remembered.get(gpsi, deadline, ask).await
     }
