@@ -9,8 +9,11 @@ use adapters::udm::Udm;
 use adapters::upf::Upf;
 use tokio_util::sync::CancellationToken;
 
-use crate::api::Api;
+use crate::api::{Api, Parts};
+use crate::audit::{Audit, AuditError};
+use crate::auth::{AuthSetupError, Authenticator};
 use crate::config::{self, Config};
+use crate::limits::Limiter;
 use crate::lookup::{CoreFunctions, Lookup};
 use crate::server::ApiServer;
 use crate::server::admin::{AdminServer, State};
@@ -49,6 +52,12 @@ pub enum StartError {
         /// Why not.
         source: io::Error,
     },
+    /// Nobody could be authenticated.
+    #[error(transparent)]
+    Auth(#[from] AuthSetupError),
+    /// Decisions cannot be recorded.
+    #[error(transparent)]
+    Audit(#[from] AuditError),
     /// The metrics contradict each other: a bug of ours.
     #[error("metrics: {0}")]
     Metrics(#[from] prometheus::Error),
@@ -79,8 +88,15 @@ impl App {
                 key: "core.tls",
                 source,
             })?;
-        let lookup = Lookup::new(core, config, metrics.lookup.clone());
-        let api = Api::new(config, lookup, tac_table, metrics.api.clone());
+        let parts = Parts {
+            authenticator: Authenticator::new(&config.auth, metrics.auth.clone())?,
+            limiter: Limiter::new(&config.limits, metrics.limits.clone()),
+            lookup: Lookup::new(core, config, &metrics.lookup),
+            tac_table,
+            audit: Audit::open(&config.audit, metrics.audit.clone())?,
+            metrics: metrics.api.clone(),
+        };
+        let api = Api::new(config, parts);
         let api =
             ApiServer::bind(&config.api, tls, api, metrics.server.clone()).map_err(|source| {
                 StartError::Bind {

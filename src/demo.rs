@@ -15,10 +15,10 @@ use tokio_util::sync::CancellationToken;
 
 use crate::app::{App, StartError};
 use crate::cli::DemoArguments;
-use crate::config::{AuthMode, Config, ConfigError, Layers, LogFormat};
+use crate::config::{Config, ConfigError, Issuer, IssuerUrl, Layers, LogFormat};
 use crate::tac::TacTable;
 use crate::telemetry::logs;
-use questions::Unexpected;
+use questions::{Tokens, Unexpected};
 
 /// Short, so that a tester sees a change in the core at once.
 const LIFETIME: Duration = Duration::from_secs(2);
@@ -57,7 +57,7 @@ pub async fn run(arguments: &DemoArguments, stop: CancellationToken) -> Result<(
         ..Options::default()
     })
     .await?;
-    let config = configure(arguments, core.core_addr())?;
+    let config = configure(arguments, core.core_addr(), core.control_addr())?;
     logs::install(&config.log).map_err(|error| invalid("log.level", &error))?;
     let app = if config.tac.file.is_some() {
         App::build(&config)?
@@ -69,10 +69,11 @@ pub async fn run(arguments: &DemoArguments, stop: CancellationToken) -> Result<(
     let app_stop = app.stop_token();
     let running = tokio::spawn(app.run());
     questions::wait_until_ready(admin, CORE_WAIT).await?;
+    let tokens = Tokens::fetch(core.control_addr()).await?;
     let outcome = if arguments.once {
-        questions::ask_all(api).await
+        questions::ask_all(api, &tokens).await
     } else {
-        print_invitation(api, admin, &core)?;
+        print_invitation(api, admin, &core, &tokens)?;
         stop.cancelled().await;
         Ok(())
     };
@@ -84,9 +85,14 @@ pub async fn run(arguments: &DemoArguments, stop: CancellationToken) -> Result<(
 }
 
 /// The demo's own settings, with file, environment and flags over them.
-fn configure(arguments: &DemoArguments, core: SocketAddr) -> Result<Config, ConfigError> {
+fn configure(
+    arguments: &DemoArguments,
+    core: SocketAddr,
+    control: SocketAddr,
+) -> Result<Config, ConfigError> {
     let mut base = Config::default();
-    base.auth.mode = AuthMode::None;
+    base.auth.issuers = vec![issuer(control)?];
+    base.cache.consent = LIFETIME;
     base.cache.equipment = LIFETIME;
     base.cache.none_found = LIFETIME;
     base.log.format = LogFormat::Text;
@@ -110,6 +116,18 @@ fn configure(arguments: &DemoArguments, core: SocketAddr) -> Result<Config, Conf
     Ok(config)
 }
 
+/// The issuer beside the simulated core.
+fn issuer(control: SocketAddr) -> Result<Issuer, ConfigError> {
+    let issuer = format!("http://{control}/oidc");
+    let jwks_uri = IssuerUrl::parse(&format!("{issuer}/jwks"));
+    let jwks_uri = jwks_uri.map_err(|error| invalid("auth.issuers", &error))?;
+    let known = Issuer::new(issuer, "device-identifier".to_owned());
+    Ok(Issuer {
+        jwks_uri: Some(jwks_uri),
+        ..known
+    })
+}
+
 fn invalid(key: &'static str, reason: &dyn std::fmt::Display) -> ConfigError {
     ConfigError::Invalid {
         key,
@@ -118,11 +136,16 @@ fn invalid(key: &'static str, reason: &dyn std::fmt::Display) -> ConfigError {
 }
 
 /// What to paste next.
-fn print_invitation(api: SocketAddr, admin: SocketAddr, core: &Simcore) -> io::Result<()> {
+fn print_invitation(
+    api: SocketAddr,
+    admin: SocketAddr,
+    core: &Simcore,
+    tokens: &Tokens,
+) -> io::Result<()> {
     let mut out = io::stdout().lock();
     writeln!(out, "pei-bridge is ready; ask it:\n")?;
     for question in questions::QUESTIONS {
-        writeln!(out, "{}\n", question.curl(api))?;
+        writeln!(out, "{}\n", question.curl(api, tokens))?;
     }
     writeln!(out, "metrics:        curl http://{admin}/metrics")?;
     writeln!(out, "simulated core: http://{} (HTTP/2)", core.core_addr())?;

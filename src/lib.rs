@@ -12,18 +12,25 @@
 //! | [`device`] (a crate) | typed identifiers, known to all |
 //!
 //! Around them: [`config`] (one typed configuration), [`app`] (from configuration to a running
-//! bridge), [`tls`] (certificates, keys, trust), [`tac`] (device types), [`telemetry`] (logs and metrics), [`demo`] (the bridge with a
-//! simulated core in one process), [`cli`] (the command line).
+//! bridge), [`limits`] (how much a consumer may ask), [`audit`] and [`pseudonym`] (the record of
+//! every decision), [`tls`] and [`secret`] (certificates, keys, trust), [`tac`] (device types),
+//! [`telemetry`] (logs and metrics), [`demo`] (the bridge with a simulated core in one process),
+//! [`cli`] (the command line). `flights` lets all who ask the same question share its answer.
 //!
 //! Dependencies point one way, in the order of the table.
 
 pub mod api;
 pub mod app;
+pub mod audit;
 pub mod auth;
 pub mod cli;
 pub mod config;
 pub mod demo;
+mod flights;
+pub mod limits;
 pub mod lookup;
+pub mod pseudonym;
+pub mod secret;
 pub mod server;
 pub mod tac;
 pub mod telemetry;

@@ -13,6 +13,8 @@ pub enum ErrorCode {
     InvalidArgument,
     /// A number outside of its range.
     OutOfRange,
+    /// No token, or one that is not good.
+    Unauthenticated,
     /// Consent or scope is missing.
     PermissionDenied,
     /// No such path, or no device for the identifiers.
@@ -21,6 +23,8 @@ pub enum ErrorCode {
     MethodNotAllowed,
     /// The consumer takes no JSON.
     NotAcceptable,
+    /// The consumer met one of its limits.
+    TooManyRequests,
     /// A bug of ours.
     Internal,
     /// The core answered with something wrong.
@@ -33,13 +37,15 @@ pub enum ErrorCode {
 
 impl ErrorCode {
     /// Every code, for the metrics.
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 12] = [
         Self::InvalidArgument,
         Self::OutOfRange,
+        Self::Unauthenticated,
         Self::PermissionDenied,
         Self::NotFound,
         Self::MethodNotAllowed,
         Self::NotAcceptable,
+        Self::TooManyRequests,
         Self::Internal,
         Self::BadGateway,
         Self::Unavailable,
@@ -50,10 +56,12 @@ impl ErrorCode {
     pub fn status(self) -> StatusCode {
         match self {
             Self::InvalidArgument | Self::OutOfRange => StatusCode::BAD_REQUEST,
+            Self::Unauthenticated => StatusCode::UNAUTHORIZED,
             Self::PermissionDenied => StatusCode::FORBIDDEN,
             Self::NotFound => StatusCode::NOT_FOUND,
             Self::MethodNotAllowed => StatusCode::METHOD_NOT_ALLOWED,
             Self::NotAcceptable => StatusCode::NOT_ACCEPTABLE,
+            Self::TooManyRequests => StatusCode::TOO_MANY_REQUESTS,
             Self::Internal => StatusCode::INTERNAL_SERVER_ERROR,
             Self::BadGateway => StatusCode::BAD_GATEWAY,
             Self::Unavailable => StatusCode::SERVICE_UNAVAILABLE,
@@ -66,10 +74,12 @@ impl ErrorCode {
         match self {
             Self::InvalidArgument => "INVALID_ARGUMENT",
             Self::OutOfRange => "OUT_OF_RANGE",
+            Self::Unauthenticated => "UNAUTHENTICATED",
             Self::PermissionDenied => "PERMISSION_DENIED",
             Self::NotFound => "NOT_FOUND",
             Self::MethodNotAllowed => "METHOD_NOT_ALLOWED",
             Self::NotAcceptable => "NOT_ACCEPTABLE",
+            Self::TooManyRequests => "TOO_MANY_REQUESTS",
             Self::Internal => "INTERNAL",
             Self::BadGateway => "BAD_GATEWAY",
             Self::Unavailable => "UNAVAILABLE",
@@ -81,10 +91,12 @@ impl ErrorCode {
         match self {
             Self::InvalidArgument => "The request is not valid",
             Self::OutOfRange => "A value is out of its range",
+            Self::Unauthenticated => "A valid access token is needed",
             Self::PermissionDenied => "Permission to perform this action is missing",
             Self::NotFound => "No device found for the specified parameters",
             Self::MethodNotAllowed => "This resource supports POST only",
             Self::NotAcceptable => "Answers are available as application/json only",
+            Self::TooManyRequests => "A limit of this API consumer is reached",
             Self::Internal => "The request failed by a fault of this service",
             Self::BadGateway => "The network gave no usable answer",
             Self::Unavailable => "The service cannot answer at the moment",
@@ -129,6 +141,14 @@ impl ApiError {
         Self {
             retry_after,
             ..Self::new(ErrorCode::Unavailable)
+        }
+    }
+
+    /// 429, with the seconds after which it may be tried again.
+    pub fn too_many_requests(retry_after: u32) -> Self {
+        Self {
+            retry_after: Some(retry_after),
+            ..Self::new(ErrorCode::TooManyRequests)
         }
     }
 

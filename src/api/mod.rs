@@ -1,9 +1,9 @@
 //! CAMARA: what API consumers see. HTTP requests in, answers or errors out.
 //!
-//! The order of checks is fixed (path, method, correlator, accept, content type, body,
-//! identifiers, core) and reads top down in [`Api::answer`]. What differs between versions stands
-//! in one file for each, [`v0_1_0`] and its successors; what is common stands here. 3GPP JSON is
-//! not known here.
+//! The order of checks is fixed (path, method, correlator, token, scope, rate, accept, content
+//! type, body, identifiers, consent, core) and reads top down in [`Api::answer`]. What differs
+//! between versions stands in one file for each, [`v0_1_0`] and its successors; what is common
+//! stands here. 3GPP JSON is not known here.
 
 mod accept;
 mod answer;
@@ -12,6 +12,7 @@ mod correlator;
 pub mod device_json;
 mod error;
 mod route;
+mod trail;
 mod v0_1_0;
 
 use std::panic::AssertUnwindSafe;
@@ -20,73 +21,98 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::FutureExt as _;
-use http::{HeaderMap, HeaderValue, Method, Request, Response};
+use http::header::WWW_AUTHENTICATE;
+use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode};
 use http_body_util::Full;
 use hyper::body::Incoming;
+use jiff::Timestamp;
 use tokio::time::Instant;
 
 pub use error::{ApiError, ErrorCode};
 pub use route::{Operation, Version};
 
+use crate::audit::Audit;
+use crate::auth::{AuthError, Authenticator, Caller};
 use crate::config::{Config, MultipleIdentifiers};
+use crate::limits::Limiter;
 use crate::lookup::{Lookup, SeveralIdentifiers};
 use crate::tac::TacTable;
 use crate::telemetry::metrics::ApiMetrics;
 use body::ReadBody;
 use correlator::Correlator;
 use route::Route;
+use trail::Trail;
 
 /// Seconds after which a request that found no room may be sent again.
 const SHED_RETRY_AFTER: u32 = 1;
 
 /// The API: everything that a request needs to be answered.
 pub struct Api {
-    lookup: Lookup,
-    tac_table: TacTable,
+    parts: Parts,
     versions: Vec<Version>,
     several: SeveralIdentifiers,
     request_timeout: Duration,
     body_read_timeout: Duration,
-    metrics: Arc<ApiMetrics>,
+}
+
+/// What an API is made of.
+pub struct Parts {
+    /// Tells who asks.
+    pub authenticator: Authenticator,
+    /// How much each consumer may ask.
+    pub limiter: Limiter,
+    /// Asks the core.
+    pub lookup: Lookup,
+    /// Knows device types.
+    pub tac_table: TacTable,
+    /// Records decisions; absent: nobody wants them recorded.
+    pub audit: Option<Audit>,
+    /// Counts answers.
+    pub metrics: Arc<ApiMetrics>,
 }
 
 impl Api {
-    /// The API as configured, over this lookup and this table of device types.
-    pub fn new(
-        config: &Config,
-        lookup: Lookup,
-        tac_table: TacTable,
-        metrics: Arc<ApiMetrics>,
-    ) -> Self {
+    /// The API as configured.
+    pub fn new(config: &Config, parts: Parts) -> Self {
         let several = match config.api.multiple_identifiers {
             MultipleIdentifiers::Default => v0_1_0::SEVERAL_IDENTIFIERS,
             MultipleIdentifiers::First => SeveralIdentifiers::First,
             MultipleIdentifiers::Reject => SeveralIdentifiers::MustAgree,
         };
         Self {
-            lookup,
-            tac_table,
+            parts,
             versions: config.api.versions.clone(),
             several,
             request_timeout: config.api.request_timeout,
             body_read_timeout: config.api.body_read_timeout,
-            metrics,
         }
     }
 
     /// Answers one request, whatever happens on the way: owns the deadline, the correlator, the
-    /// count, and the last net below a bug of ours.
+    /// count, the audit, and the last net below a bug of ours.
     pub async fn handle(&self, request: Request<Incoming>) -> Response<Full<Bytes>> {
         let started = Instant::now();
         let route = Route::of(request.uri().path(), &self.versions);
         let correlator = Correlator::of(request.headers(), route.as_ref().ok());
         let deadline = started + self.request_timeout;
-        let answer = AssertUnwindSafe(self.answer(request, route, &correlator, deadline));
-        let outcome = match tokio::time::timeout_at(deadline, answer.catch_unwind()).await {
+        let mut trail = Trail::default();
+        let answer = self.answer(request, route, &correlator, &mut trail, deadline);
+        let answer = AssertUnwindSafe(answer).catch_unwind();
+        let mut outcome = match tokio::time::timeout_at(deadline, answer).await {
             Ok(Ok(outcome)) => outcome,
             Ok(Err(_panic)) => Err(ApiError::new(ErrorCode::Internal)),
             Err(_elapsed) => Err(ApiError::new(ErrorCode::Timeout)),
         };
+        let correlator = correlator.echo();
+        let route = route.ok();
+        if let (Some(audit), Some(route)) = (&self.parts.audit, route) {
+            let code = outcome.as_ref().err().map(|error| error.code);
+            let recorded = trail.record(audit, route, &correlator, code, started).await;
+            outcome = recorded
+                .map_err(|_| ApiError::unavailable(None))
+                .and(outcome);
+        }
+        trail.settle(outcome.as_ref().err());
         self.respond(route, correlator, outcome, started.elapsed())
     }
 
@@ -95,29 +121,33 @@ impl Api {
         let route = Route::of(request.uri().path(), &self.versions);
         let correlator = Correlator::of(request.headers(), route.as_ref().ok());
         let outcome = Err(ApiError::unavailable(Some(SHED_RETRY_AFTER)));
-        self.respond(route, correlator, outcome, Duration::ZERO)
+        self.respond(route.ok(), correlator.echo(), outcome, Duration::ZERO)
     }
 
     /// Counts an outcome and writes it, with the correlator that every answer carries.
     fn respond(
         &self,
-        route: Result<Route, ApiError>,
-        correlator: Correlator,
+        route: Option<Route>,
+        correlator: HeaderValue,
         outcome: Result<Response<Full<Bytes>>, ApiError>,
         took: Duration,
     ) -> Response<Full<Bytes>> {
-        let target = route.ok().map(|route| (route.version, route.operation));
+        let target = route.map(|route| (route.version, route.operation));
         let code = outcome.as_ref().err().map(|error| error.code);
-        self.metrics.answered(target, code, took);
+        self.parts.metrics.answered(target, code, took);
         tracing::debug!(
             operation = target.map(|(_, operation)| operation.as_str()),
             code = code.map(ErrorCode::label),
             "answered"
         );
         let mut response = outcome.unwrap_or_else(ApiError::into_response);
+        if response.status() == StatusCode::UNAUTHORIZED {
+            let challenge = self.parts.authenticator.challenge();
+            response.headers_mut().insert(WWW_AUTHENTICATE, challenge);
+        }
         response
             .headers_mut()
-            .insert(correlator::HEADER, correlator.echo());
+            .insert(correlator::HEADER, correlator);
         response
     }
 
@@ -127,6 +157,7 @@ impl Api {
         request: Request<Incoming>,
         route: Result<Route, ApiError>,
         correlator: &Correlator,
+        trail: &mut Trail,
         deadline: Instant,
     ) -> Result<Response<Full<Bytes>>, ApiError> {
         let (parts, body) = request.into_parts();
@@ -138,21 +169,60 @@ impl Api {
             return Err(ApiError::new(ErrorCode::MethodNotAllowed));
         }
         correlator.check()?;
+        let caller = self.caller(&parts, trail, deadline).await?;
+        if !caller.scopes.allows(route.operation.scope()) {
+            return Err(ApiError::new(ErrorCode::PermissionDenied));
+        }
+        let now = Timestamp::now();
+        let admission = self.parts.limiter.admit(&caller.consumer, now);
+        trail.admission = Some(admission.map_err(v0_1_0::limit_error)?);
         accept::check(&parts.headers)?;
         check_content_type(&parts.headers, &body)?;
         let query = device_json::parse(body.complete()?)?;
-        let device = self
-            .lookup
-            .device(&query, self.several, deadline)
-            .await
-            .map_err(v0_1_0::lookup_error)?;
-        let device_type = self.tac_table.get(device.imei.tac());
-        answer::write(route.operation, &device, device_type)
+        let subscriber = self
+            .parts
+            .limiter
+            .admit_subscriber(&caller.consumer, &query, now);
+        subscriber.map_err(v0_1_0::limit_error)?;
+        let wanted = route.operation.wanted();
+        let lookup = &self.parts.lookup;
+        let outcome = lookup
+            .device(&query, self.several, wanted, &caller, deadline)
+            .await;
+        let device = trail.follow(outcome).map_err(v0_1_0::lookup_error)?;
+        let device_type = self.parts.tac_table.get(device.imei.tac());
+        let answer = answer::Members::new(route.operation, &device, device_type);
+        trail.fields = answer.names();
+        answer.into_response()
+    }
+
+    /// Who asks, by the token.
+    async fn caller(
+        &self,
+        parts: &http::request::Parts,
+        trail: &mut Trail,
+        deadline: Instant,
+    ) -> Result<Arc<Caller>, ApiError> {
+        let caller = self.parts.authenticator.caller(parts, deadline).await;
+        let caller = caller.map_err(|error| match error {
+            AuthError::Unauthenticated(reason) => {
+                trail.reason = Some(reason.label());
+                ApiError::new(ErrorCode::Unauthenticated)
+            }
+            AuthError::Unavailable(missing) => {
+                trail.reason = Some(missing.label());
+                ApiError::unavailable(None)
+            }
+            AuthError::DeadlinePassed => ApiError::new(ErrorCode::Timeout),
+        })?;
+        trail.caller = Some(caller.clone());
+        Ok(caller)
     }
 
     /// What `/metrics` needs brought up to date before it is printed.
     pub fn record_sizes(&self) {
-        self.lookup.record_sizes();
+        self.parts.authenticator.record_sizes();
+        self.parts.lookup.record_sizes();
     }
 }
 

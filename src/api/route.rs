@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::error::{ApiError, ErrorCode};
+use crate::lookup::Wanted;
 
 /// A published version of the API.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, Serialize)]
@@ -46,6 +47,22 @@ impl Operation {
         match self {
             Self::RetrieveIdentifier => "retrieve-identifier",
             Self::RetrieveType => "retrieve-type",
+        }
+    }
+
+    /// The scope that a token needs for it.
+    pub(super) fn scope(self) -> &'static str {
+        match self {
+            Self::RetrieveIdentifier => "device-identifier:retrieve-identifier",
+            Self::RetrieveType => "device-identifier:retrieve-type",
+        }
+    }
+
+    /// What it asks the core for.
+    pub(super) fn wanted(self) -> Wanted {
+        match self {
+            Self::RetrieveIdentifier => Wanted::Identifier,
+            Self::RetrieveType => Wanted::Type,
         }
     }
 }

@@ -23,10 +23,10 @@ use super::members::Members;
 use super::metrics::IssuerMetrics;
 use super::reason::{AuthError, Missing, Reason};
 use super::refreshed::{DeadlinePassed, Refreshed};
-use super::secret::Secret;
 use super::verified::Known;
 use crate::config::IssuerUrl;
-use crate::lookup::flights::Flights;
+use crate::flights::Flights;
+use crate::secret::Secret;
 
 /// How long a token is remembered to be refused: blunts a consumer that asks in a loop, and is
 /// over before anybody notices where a token was activated late.

@@ -24,7 +24,6 @@ mod members;
 mod metrics;
 pub mod reason;
 mod refreshed;
-mod secret;
 mod setup;
 #[cfg(test)]
 mod testing;
@@ -40,7 +39,6 @@ use tokio::time::Instant;
 pub use caller::{Caller, ConsumerId, Scopes, Subject};
 pub use metrics::AuthMetrics;
 pub use reason::{AuthError, Missing, Reason};
-pub use secret::{Secret, SecretError};
 pub use setup::AuthSetupError;
 
 use credentials::{Credentials, TokenDigest};

@@ -14,10 +14,10 @@ use super::jwt::{JwtIssuer, JwtIssuers};
 use super::keys::{IssuerKeys, KeySource};
 use super::metrics::AuthMetrics;
 use super::refreshed::{Refreshed, Schedule};
-use super::secret::{Secret, SecretError};
 use super::verified::VerifiedTokens;
 use super::{Authenticator, Judge};
 use crate::config::{self, AuthMode, DpopMode, UrlError};
+use crate::secret::{Secret, SecretError};
 use crate::tls::{self, TlsError};
 
 /// Why nobody could be authenticated with these settings. Names the issuer, never a secret.

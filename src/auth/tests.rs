@@ -235,33 +235,3 @@ async fn tokens_of_the_simulated_core_are_what_they_were_asked_to_be() {
         );
     }
 }
-
-/// What a request pays for its token once the token is known. Run by hand, in release:
-/// `cargo test --release --lib cost_of_a_known_token -- --ignored --nocapture`
-#[tokio::test]
-#[ignore = "a measurement"]
-#[expect(clippy::print_stderr, reason = "a measurement")]
-async fn cost_of_a_known_token() {
-    static DONE: AtomicBool = AtomicBool::new(false);
-    let key = SigningKey::new(Algorithm::RS256);
-    let server = IssuerServer::start().await;
-    server.publish(&[&key]);
-    let bridge = start(&auth(vec![published(&server, NAME)]));
-    let token = token(&key);
-    let parts = request(&[("authorization", &format!("Bearer {token}"))]);
-    let deadline = soon() + Duration::from_mins(1);
-    let caller = bridge.caller(&parts, deadline).await.unwrap();
-    assert_eq!(caller.consumer.as_str(), "shop");
-    for rounds in [1000_u32, 1_000_000] {
-        let began = std::time::Instant::now();
-        for _ in 0..rounds {
-            let known = bridge.caller(&parts, deadline).await.is_ok();
-            DONE.store(known, Ordering::Relaxed);
-        }
-        eprintln!(
-            "{:?} for a token of {} bytes",
-            began.elapsed() / rounds,
-            token.len()
-        );
-    }
-}

@@ -190,6 +190,23 @@ pub struct Issuer {
     pub device_claims: Vec<String>,
 }
 
+impl Issuer {
+    /// An issuer of which nothing but its name is known.
+    pub fn new(issuer: String, audience: String) -> Self {
+        Self {
+            issuer,
+            audience,
+            jwks_uri: None,
+            jwks_file: None,
+            introspection_endpoint: None,
+            client_id: None,
+            client_secret: None,
+            consumer_claims: default_consumer_claims(),
+            device_claims: default_device_claims(),
+        }
+    }
+}
+
 /// RFC 9068 2.2, then what older servers write.
 fn default_consumer_claims() -> Vec<String> {
     ["client_id", "azp", "sub"].map(str::to_owned).to_vec()

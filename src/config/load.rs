@@ -145,9 +145,22 @@ fn parse_file(path: &Path, text: &str) -> Result<Table, ConfigError> {
     text.parse().map_err(|error| fault(&error, String::new()))
 }
 
-/// The message without the excerpt of the file, which may hold a secret.
+/// The message without the excerpt of the file and without the value, which may be a secret.
 fn brief(error: &toml::de::Error) -> String {
-    error.message().trim_end().to_owned()
+    let message = error.message().trim_end();
+    let tells_value = ["invalid type: ", "invalid value: ", "unknown variant "]
+        .iter()
+        .any(|start| message.starts_with(start));
+    let value = message.find(['"', '`']).filter(|_| tells_value);
+    // The value may hold anything, our own words too: what is expected stands last.
+    let expected = message.rfind(", expected ");
+    match value.zip(expected) {
+        Some((value, expected)) if value < expected => {
+            let (before, after) = (message.get(..value), message.get(expected..));
+            before.unwrap_or_default().trim_end().to_owned() + after.unwrap_or_default()
+        }
+        _ => message.to_owned(),
+    }
 }
 
 fn line_of(text: &str, offset: usize) -> usize {

@@ -269,6 +269,9 @@ pub struct Cache {
     /// How long an address is believed to be the subscription's; 0 s: not at all.
     #[serde(with = "values::duration")]
     pub session: Duration,
+    /// How long a subscriber's consent, or its absence, is believed; 0 s: not at all.
+    #[serde(with = "values::duration")]
+    pub consent: Duration,
     /// How long "nothing there" is believed; 0 s: not at all.
     #[serde(with = "values::duration")]
     pub none_found: Duration,
@@ -282,6 +285,8 @@ pub struct Cache {
 
 /// An upper bound of how long a swapped SIM goes unnoticed.
 const DEFAULT_EQUIPMENT: Duration = Duration::from_mins(1);
+/// An upper bound of how long a withdrawn consent goes unnoticed.
+const DEFAULT_CONSENT: Duration = Duration::from_mins(1);
 /// Long enough to blunt a consumer that asks in a loop.
 const DEFAULT_NONE_FOUND: Duration = Duration::from_secs(5);
 /// A million subscribers in about a quarter of a gigabyte.
@@ -293,6 +298,7 @@ impl Default for Cache {
     fn default() -> Self {
         Self {
             equipment: DEFAULT_EQUIPMENT,
+            consent: DEFAULT_CONSENT,
             session: Duration::ZERO,
             none_found: DEFAULT_NONE_FOUND,
             equipment_entries: DEFAULT_EQUIPMENT_ENTRIES,

@@ -23,9 +23,24 @@ pub(super) struct Question {
     about: &'static str,
     operation: &'static str,
     body: &'static str,
+    credentials: Credentials,
     status: StatusCode,
     /// Members that the answer has with these values; `null`: a member that it does not have.
     expected: &'static str,
+}
+
+/// The token that a question is asked with.
+#[derive(Clone, Copy)]
+enum Credentials {
+    Good,
+    Expired,
+    None,
+}
+
+/// What the issuer of the simulated core gave.
+pub(super) struct Tokens {
+    good: String,
+    expired: String,
 }
 
 /// The answer for the first subscriber.
@@ -37,6 +52,7 @@ pub(super) const QUESTIONS: &[Question] = &[
         about: "by phone number",
         operation: "retrieve-identifier",
         body: r#"{"phoneNumber": "123456789"}"#,
+        credentials: Credentials::Good,
         status: StatusCode::OK,
         expected: FIRST,
     },
@@ -44,6 +60,7 @@ pub(super) const QUESTIONS: &[Question] = &[
         about: "by network access identifier",
         operation: "retrieve-identifier",
         body: r#"{"networkAccessIdentifier": "123456789@domain.com"}"#,
+        credentials: Credentials::Good,
         status: StatusCode::OK,
         expected: FIRST,
     },
@@ -51,6 +68,7 @@ pub(super) const QUESTIONS: &[Question] = &[
         about: "by IPv4 address and port, through the NAT",
         operation: "retrieve-identifier",
         body: r#"{"ipv4Address": {"publicAddress": "84.125.93.10", "publicPort": 59765}}"#,
+        credentials: Credentials::Good,
         status: StatusCode::OK,
         expected: FIRST,
     },
@@ -58,6 +76,7 @@ pub(super) const QUESTIONS: &[Question] = &[
         about: "by IPv6 address",
         operation: "retrieve-identifier",
         body: r#"{"ipv6Address": "2001:db8:85a3:8d3:1319:8a2e:370:7344"}"#,
+        credentials: Credentials::Good,
         status: StatusCode::OK,
         expected: FIRST,
     },
@@ -65,6 +84,7 @@ pub(super) const QUESTIONS: &[Question] = &[
         about: "the type alone",
         operation: "retrieve-type",
         body: r#"{"phoneNumber": "123456789"}"#,
+        credentials: Credentials::Good,
         status: StatusCode::OK,
         expected: r#"{"lastChecked":"2024-02-20T10:41:38.657Z","imei":null,"tac":"49015420","model":"3110","manufacturer":"Nokia"}"#,
     },
@@ -72,6 +92,7 @@ pub(super) const QUESTIONS: &[Question] = &[
         about: "a device whose IMEISV the core does not know",
         operation: "retrieve-identifier",
         body: r#"{"phoneNumber": "+34600000002"}"#,
+        credentials: Credentials::Good,
         status: StatusCode::OK,
         expected: r#"{"lastChecked":"2026-01-15T08:00:02.000Z","imeisv":null,"imei":"356938035643809","tac":"35693803","model":"Phone One","manufacturer":"Example Devices"}"#,
     },
@@ -79,8 +100,33 @@ pub(super) const QUESTIONS: &[Question] = &[
         about: "a subscription without a device",
         operation: "retrieve-identifier",
         body: r#"{"phoneNumber": "+34600000007"}"#,
+        credentials: Credentials::Good,
         status: StatusCode::NOT_FOUND,
         expected: r#"{"status":404,"code":"NOT_FOUND"}"#,
+    },
+    Question {
+        about: "a subscriber who does not consent",
+        operation: "retrieve-identifier",
+        body: r#"{"phoneNumber": "+34600000006"}"#,
+        credentials: Credentials::Good,
+        status: StatusCode::FORBIDDEN,
+        expected: r#"{"status":403,"code":"PERMISSION_DENIED"}"#,
+    },
+    Question {
+        about: "with a token that has expired",
+        operation: "retrieve-identifier",
+        body: r#"{"phoneNumber": "123456789"}"#,
+        credentials: Credentials::Expired,
+        status: StatusCode::UNAUTHORIZED,
+        expected: r#"{"status":401,"code":"UNAUTHENTICATED"}"#,
+    },
+    Question {
+        about: "without a token",
+        operation: "retrieve-identifier",
+        body: r#"{"phoneNumber": "123456789"}"#,
+        credentials: Credentials::None,
+        status: StatusCode::UNAUTHORIZED,
+        expected: r#"{"status":401,"code":"UNAUTHENTICATED"}"#,
     },
 ];
 
@@ -90,6 +136,9 @@ pub enum Unexpected {
     /// The bridge did not get ready.
     #[error("the bridge was not ready in time")]
     NotReady,
+    /// The issuer of the simulated core gave no token.
+    #[error("no token from the simulated core")]
+    NoToken,
     /// The bridge could not be asked.
     #[error("{0}: no answer")]
     NoAnswer(&'static str),
@@ -103,10 +152,21 @@ impl Question {
         format!("/device-identifier/v0.1.0/{}", self.operation)
     }
 
+    fn token<'a>(&self, tokens: &'a Tokens) -> Option<&'a str> {
+        match self.credentials {
+            Credentials::Good => Some(&tokens.good),
+            Credentials::Expired => Some(&tokens.expired),
+            Credentials::None => None,
+        }
+    }
+
     /// A command line that asks it.
-    pub(super) fn curl(&self, api: SocketAddr) -> impl fmt::Display {
+    pub(super) fn curl(&self, api: SocketAddr, tokens: &Tokens) -> impl fmt::Display {
+        let token = self.token(tokens).map_or_else(String::new, |token| {
+            format!(" -H 'authorization: Bearer {token}'")
+        });
         format!(
-            "# {}\ncurl -s http://{api}{} -H 'content-type: application/json' -d '{}'",
+            "# {}\ncurl -s http://{api}{} -H 'content-type: application/json'{token} -d '{}'",
             self.about,
             self.path(),
             self.body
@@ -114,10 +174,14 @@ impl Question {
     }
 
     /// Asks it and gives the answer where it is the expected one.
-    async fn ask(&self, api: SocketAddr) -> Result<String, Unexpected> {
-        let request = Request::post(self.path())
+    async fn ask(&self, api: SocketAddr, tokens: &Tokens) -> Result<String, Unexpected> {
+        let mut request = Request::post(self.path())
             .header("host", api.to_string())
-            .header("content-type", "application/json")
+            .header("content-type", "application/json");
+        if let Some(token) = self.token(tokens) {
+            request = request.header("authorization", format!("Bearer {token}"));
+        }
+        let request = request
             .body(Full::from(self.body))
             .map_err(|_| Unexpected::NoAnswer(self.about))?;
         let (status, body) = exchange(api, request)
@@ -133,10 +197,10 @@ impl Question {
 }
 
 /// Asks every question and prints it with its answer; ends at the first that is not as expected.
-pub(super) async fn ask_all(api: SocketAddr) -> Result<(), DemoError> {
+pub(super) async fn ask_all(api: SocketAddr, tokens: &Tokens) -> Result<(), DemoError> {
     for question in QUESTIONS {
-        writeln!(io::stdout(), "{}", question.curl(api))?;
-        let answer = question.ask(api).await?;
+        writeln!(io::stdout(), "{}", question.curl(api, tokens))?;
+        let answer = question.ask(api, tokens).await?;
         writeln!(io::stdout(), "{answer}\n")?;
     }
     writeln!(
@@ -145,6 +209,40 @@ pub(super) async fn ask_all(api: SocketAddr) -> Result<(), DemoError> {
         QUESTIONS.len()
     )?;
     Ok(())
+}
+
+impl Tokens {
+    /// Tokens of the demo's consumer, from the issuer beside the simulated core.
+    pub(super) async fn fetch(control: SocketAddr) -> Result<Self, Unexpected> {
+        let good = fetch_token(control, GOOD_FOR)
+            .await
+            .ok_or(Unexpected::NoToken)?;
+        let expired = fetch_token(control, EXPIRED_FOR)
+            .await
+            .ok_or(Unexpected::NoToken)?;
+        Ok(Self { good, expired })
+    }
+}
+
+/// Seconds for which the demo's token is good: a working day.
+const GOOD_FOR: i32 = 8 * 60 * 60;
+/// Beyond any leeway.
+const EXPIRED_FOR: i32 = -3600;
+
+async fn fetch_token(control: SocketAddr, expires_in: i32) -> Option<String> {
+    let form = format!(
+        "grant_type=client_credentials&client_id=demo&expires_in={expires_in}\
+         &scope=device-identifier:retrieve-identifier%20device-identifier:retrieve-type"
+    );
+    let request = Request::post("/oidc/token")
+        .header("host", control.to_string())
+        .header("content-type", "application/x-www-form-urlencoded")
+        .body(Full::from(form))
+        .ok()?;
+    let (status, body) = exchange(control, request).await?;
+    let answer: serde_json::Value = serde_json::from_slice(&body).ok()?;
+    let token = answer.get("access_token")?.as_str()?.to_owned();
+    (status == StatusCode::OK).then_some(token)
 }
 
 /// Looks at `/readyz` until it is 200.

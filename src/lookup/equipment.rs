@@ -3,16 +3,14 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use adapters::sbi;
 use adapters::udm::{AmfRegistration, Registration, Udm};
 use device::{Pei, UeId};
-use moka::sync::Cache;
 use tokio::time::Instant;
 
 use super::LookupError;
-use super::flights::Flights;
-use crate::config::{self, Config, GpsiToSupi, LastChecked, Purged};
-use crate::telemetry::metrics::{CacheName, CacheOutcome, LookupMetrics};
+use super::remembered::{Remembered, Told};
+use crate::config::{Config, GpsiToSupi, LastChecked, Purged};
+use crate::telemetry::metrics::{CacheName, LookupMetrics};
 
 /// What the core said of a subscription's device.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -23,166 +21,55 @@ pub struct Equipment {
     pub last_checked: i64,
 }
 
-/// The answer to one question to the core, as all who wait for it share it.
-type Fetched = Result<Equipment, LookupError>;
-
 /// Equipment by subscription, from memory or from the UDM.
 pub struct EquipmentLookup {
     source: Source,
-    lifetime: Duration,
-    none_found_lifetime: Duration,
-    request_timeout: Duration,
-    /// A lifetime kept in the value costs the cache no timer for each entry.
-    known: Cache<UeId, Kept<Equipment>>,
-    none_found: Cache<UeId, Kept<Miss>>,
-    flights: Flights<UeId, Fetched>,
-    metrics: Arc<LookupMetrics>,
-}
-
-/// A value and the moment from which it is not believed any more.
-#[derive(Clone, Copy)]
-pub(super) struct Kept<V> {
-    pub(super) value: V,
-    pub(super) until: Instant,
-}
-
-impl<V> Kept<V> {
-    /// The value, while it is believed.
-    pub(super) fn live(self) -> Option<V> {
-        (Instant::now() < self.until).then_some(self.value)
-    }
-}
-
-/// What "nothing there" was.
-#[derive(Clone, Copy)]
-enum Miss {
-    UnknownSubscription,
-    NoDevice,
-}
-
-impl From<Miss> for LookupError {
-    fn from(miss: Miss) -> Self {
-        match miss {
-            Miss::UnknownSubscription => Self::UnknownSubscription,
-            Miss::NoDevice => Self::NoDevice,
-        }
-    }
+    remembered: Remembered<UeId, Equipment>,
 }
 
 impl EquipmentLookup {
     /// Asks this UDM and remembers what the configuration allows.
     pub fn new(udm: Udm, config: &Config, metrics: Arc<LookupMetrics>) -> Self {
-        let config::Cache {
-            equipment,
-            none_found,
-            ..
-        } = config.cache;
+        let entries = config.cache.equipment_entries;
         Self {
             source: Source {
                 udm,
+                lifetime: config.cache.equipment,
                 gpsi_to_supi: config.core.gpsi_to_supi,
                 last_checked: config.core.last_checked,
                 purged: config.core.purged,
                 metrics: metrics.clone(),
             },
-            lifetime: equipment,
-            none_found_lifetime: none_found,
-            request_timeout: config.api.request_timeout,
-            known: Cache::new(config.cache.equipment_entries),
-            none_found: Cache::new(config.cache.none_found_entries),
-            flights: Flights::default(),
-            metrics,
+            remembered: Remembered::new(
+                CacheName::Equipment,
+                entries,
+                config.cache.none_found,
+                config,
+                metrics,
+            ),
         }
     }
 
     /// The equipment of a subscription.
-    pub async fn of(&self, ue_id: &UeId, deadline: Instant) -> Fetched {
-        if let Some(equipment) = self.known.get(ue_id).and_then(Kept::live) {
-            self.metrics.cache(CacheName::Equipment, CacheOutcome::Hit);
-            return Ok(equipment);
-        }
-        if let Some(miss) = self.none_found.get(ue_id).and_then(Kept::live) {
-            self.metrics.cache(CacheName::NoneFound, CacheOutcome::Hit);
-            return Err(miss.into());
-        }
-        self.metrics.cache(CacheName::Equipment, CacheOutcome::Miss);
-        loop {
-            match self.flights.join(ue_id, || self.fetch(ue_id.clone())).await {
-                // The flight was older than this request, which still has time of its own.
-                Err(LookupError::Core(sbi::Error::DeadlinePassed)) if Instant::now() < deadline => {
-                }
-                answer => return answer,
-            }
-        }
+    pub async fn of(&self, ue_id: &UeId, deadline: Instant) -> Result<Equipment, LookupError> {
+        let ask = |deadline| {
+            let (source, ue_id) = (self.source.clone(), ue_id.clone());
+            async move { source.ask(&ue_id, deadline).await }
+        };
+        self.remembered.get(ue_id, deadline, ask).await
     }
 
-    /// Asks the core, and remembers the answer before anybody gets it.
-    fn fetch(&self, ue_id: UeId) -> impl Future<Output = Fetched> + Send + use<> {
-        let source = self.source.clone();
-        let (known, none_found) = (self.known.clone(), self.none_found.clone());
-        let (lifetime, none_found_lifetime) = (self.lifetime, self.none_found_lifetime);
-        let deadline = Instant::now() + self.request_timeout;
-        async move {
-            let answer = source.ask(&ue_id, deadline).await;
-            let now = Instant::now();
-            match &answer {
-                Ok(Finding::Equipment { equipment, max_age }) => {
-                    let lifetime = max_age.map_or(lifetime, |max_age| max_age.min(lifetime));
-                    if !lifetime.is_zero() {
-                        none_found.invalidate(&ue_id);
-                        known.insert(
-                            ue_id,
-                            Kept {
-                                value: *equipment,
-                                until: now + lifetime,
-                            },
-                        );
-                    }
-                }
-                Ok(Finding::Miss(miss)) if !none_found_lifetime.is_zero() => {
-                    let until = now + none_found_lifetime;
-                    none_found.insert(
-                        ue_id,
-                        Kept {
-                            value: *miss,
-                            until,
-                        },
-                    );
-                }
-                Ok(Finding::Miss(_)) | Err(_) => {}
-            }
-            match answer? {
-                Finding::Equipment { equipment, .. } => Ok(equipment),
-                Finding::Miss(miss) => Err(miss.into()),
-            }
-        }
+    /// Brings the size of the memory into the metrics.
+    pub fn record_size(&self) {
+        self.remembered.record_size();
     }
-
-    /// Brings the sizes of the caches into the metrics.
-    pub fn record_sizes(&self) {
-        // The caches count what they have settled, and settle on use: a quiet bridge would lag.
-        self.known.run_pending_tasks();
-        self.none_found.run_pending_tasks();
-        self.metrics
-            .cache_size(CacheName::Equipment, self.known.entry_count());
-        self.metrics
-            .cache_size(CacheName::NoneFound, self.none_found.entry_count());
-    }
-}
-
-/// What the core says, before it is remembered.
-enum Finding {
-    Equipment {
-        equipment: Equipment,
-        max_age: Option<Duration>,
-    },
-    Miss(Miss),
 }
 
 /// The UDM and the rules for reading it.
 #[derive(Clone)]
 struct Source {
     udm: Udm,
+    lifetime: Duration,
     gpsi_to_supi: GpsiToSupi,
     last_checked: LastChecked,
     purged: Purged,
@@ -190,19 +77,18 @@ struct Source {
 }
 
 impl Source {
-    async fn ask(&self, ue_id: &UeId, deadline: Instant) -> Result<Finding, sbi::Error> {
-        match (self.gpsi_to_supi, ue_id) {
+    async fn ask(&self, ue_id: &UeId, deadline: Instant) -> Result<Told<Equipment>, LookupError> {
+        let supi = match (self.gpsi_to_supi, ue_id) {
             (GpsiToSupi::Translation, UeId::Gpsi(_)) => {
-                match self.udm.id_translation(ue_id, deadline).await? {
-                    Some(translation) => {
-                        self.registered_device(&UeId::Supi(translation.supi), deadline)
-                            .await
-                    }
-                    None => Ok(Finding::Miss(Miss::UnknownSubscription)),
-                }
+                let translation = self.udm.id_translation(ue_id, deadline).await?;
+                Some(UeId::Supi(
+                    translation.ok_or(LookupError::UnknownSubscription)?.supi,
+                ))
             }
-            _ => self.registered_device(ue_id, deadline).await,
-        }
+            (GpsiToSupi::Direct, _) | (_, UeId::Supi(_)) => None,
+        };
+        self.registered_device(supi.as_ref().unwrap_or(ue_id), deadline)
+            .await
     }
 
     /// 3GPP access first; where nothing is registered there, non-3GPP access.
@@ -210,21 +96,19 @@ impl Source {
         &self,
         ue_id: &UeId,
         deadline: Instant,
-    ) -> Result<Finding, sbi::Error> {
+    ) -> Result<Told<Equipment>, LookupError> {
         let over_3gpp = self
             .udm
             .amf_3gpp_access_registration(ue_id, deadline)
             .await?;
         let (last_known, subscription_known) = match over_3gpp {
             AmfRegistration::Registered(registration) if !registration.purged => {
-                return Ok(self.finding(&registration));
+                return self.told(&registration);
             }
             AmfRegistration::Registered(registration) => (Some(registration), true),
             AmfRegistration::NotRegistered => (None, true),
             AmfRegistration::Unspecified => (None, false),
-            AmfRegistration::UnknownSubscriber => {
-                return Ok(Finding::Miss(Miss::UnknownSubscription));
-            }
+            AmfRegistration::UnknownSubscriber => return Err(LookupError::UnknownSubscription),
         };
         match self
             .udm
@@ -232,33 +116,34 @@ impl Source {
             .await?
         {
             AmfRegistration::Registered(registration) if !registration.purged => {
-                Ok(self.finding(&registration))
+                self.told(&registration)
             }
-            over_non_3gpp => Ok(match (last_known, self.purged, over_non_3gpp) {
+            over_non_3gpp => match (last_known, self.purged, over_non_3gpp) {
                 (Some(registration), Purged::LastKnown, _)
                 | (None, Purged::LastKnown, AmfRegistration::Registered(registration)) => {
-                    self.finding(&registration)
+                    self.told(&registration)
                 }
                 (_, _, AmfRegistration::Registered(_) | AmfRegistration::NotRegistered) => {
-                    Finding::Miss(Miss::NoDevice)
+                    Err(LookupError::NoDevice)
                 }
-                _ if subscription_known => Finding::Miss(Miss::NoDevice),
-                _ => Finding::Miss(Miss::UnknownSubscription),
-            }),
+                _ if subscription_known => Err(LookupError::NoDevice),
+                _ => Err(LookupError::UnknownSubscription),
+            },
         }
     }
 
     /// A registration that does not tell its equipment is none to answer with.
-    fn finding(&self, registration: &Registration) -> Finding {
-        let Some(pei) = registration.pei else {
-            return Finding::Miss(Miss::NoDevice);
-        };
+    fn told(&self, registration: &Registration) -> Result<Told<Equipment>, LookupError> {
+        let pei = registration.pei.ok_or(LookupError::NoDevice)?;
         let last_checked = self.last_checked(registration);
-        let equipment = Equipment { pei, last_checked };
-        Finding::Equipment {
-            equipment,
-            max_age: registration.max_age,
-        }
+        let lifetime = match registration.max_age {
+            Some(max_age) => max_age.min(self.lifetime),
+            None => self.lifetime,
+        };
+        Ok(Told {
+            value: Equipment { pei, last_checked },
+            lifetime,
+        })
     }
 
     /// The core's time; ours only where it gave none, and then counted. Never later than now.

@@ -1,14 +1,17 @@
-//! The spine: identifiers → subscription → equipment → answer.
+//! The spine: identifiers → subscription → consent → equipment → answer.
 //!
 //! The one place that knows both sides: what a consumer may ask with, and what the core can be
 //! asked. It knows neither HTTP nor JSON of either side. Read in this order: this file,
-//! [`session`] (whose session is this address), [`equipment`] (which device does this subscription
-//! use), [`nat`] and [`flights`] beside them.
+//! [`session`] (whose session is this address), [`subscription`] (public to permanent identifier),
+//! [`consent`] (may it be disclosed), [`equipment`] (which device); below them all
+//! [`remembered`], which asks the core once and keeps the answer for as long as it may.
 
+pub mod consent;
 pub mod equipment;
-pub mod flights;
 pub mod nat;
+mod remembered;
 pub mod session;
+pub mod subscription;
 
 use std::net::Ipv6Addr;
 use std::sync::Arc;
@@ -20,15 +23,16 @@ use adapters::upf::Upf;
 use device::{Gpsi, Ipv4Query, Nai, PhoneNumber, Supi, UeId};
 use tokio::time::Instant;
 
+use crate::auth::{Caller, Subject};
 use crate::config::{Config, IdentifierKind};
 use crate::telemetry::metrics::LookupMetrics;
-pub use equipment::Equipment;
+use consent::{Authority, ConsentLookup, Disclosure};
 use equipment::EquipmentLookup;
-use nat::NatPools;
 use session::SessionLookup;
+use subscription::SubscriptionLookup;
 
 /// The identifiers of one request, parsed; at least one of them is there.
-#[derive(Debug, Default)]
+#[derive(Debug, Default, Hash)]
 pub struct DeviceQuery {
     /// An MSISDN.
     pub phone_number: Option<PhoneNumber>,
@@ -49,6 +53,15 @@ pub enum SeveralIdentifiers {
     MustAgree,
 }
 
+/// What of a device the consumer asks for first of all.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Wanted {
+    /// The device: IMEI and IMEISV; its type where that may be seen as well.
+    Identifier,
+    /// The type of device alone.
+    Type,
+}
+
 /// Why there is no device to answer with.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum LookupError {
@@ -58,6 +71,15 @@ pub enum LookupError {
     /// The identifiers name different subscriptions.
     #[error("the identifiers name different subscriptions")]
     Mismatch,
+    /// The token names a device, and it is not the one that is asked for.
+    #[error("not the subscription of the token")]
+    NotOfToken,
+    /// The consent that is needed is not there.
+    #[error("no consent")]
+    ConsentMissing,
+    /// The core did not say whether there is consent.
+    #[error("consent unknown: {0}")]
+    ConsentUnknown(sbi::Error),
     /// No identifier belongs to a subscription that the core knows.
     #[error("no such subscription")]
     UnknownSubscription,
@@ -72,7 +94,29 @@ pub enum LookupError {
     Core(#[from] sbi::Error),
 }
 
-/// A device in use, and when the core last knew it to be.
+impl LookupError {
+    /// A fixed word for each, for the audit.
+    pub fn label(self) -> &'static str {
+        match self {
+            Self::Unsupported => "IDENTIFIER_NOT_SUPPORTED",
+            Self::Mismatch => "IDENTIFIERS_DIFFER",
+            Self::NotOfToken => "NOT_OF_TOKEN",
+            Self::ConsentMissing => "CONSENT_MISSING",
+            Self::ConsentUnknown(_) => "CONSENT_UNKNOWN",
+            Self::UnknownSubscription => "UNKNOWN_SUBSCRIPTION",
+            Self::NoDevice => "NO_DEVICE",
+            Self::NoImei => "NO_IMEI",
+            Self::Core(error) => error.label(),
+        }
+    }
+
+    /// Whether the core said that there is nothing, which may be remembered.
+    fn is_none_found(self) -> bool {
+        matches!(self, Self::UnknownSubscription | Self::NoDevice)
+    }
+}
+
+/// A device in use, as much of it as the consumer may see, and when the core last knew it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Answer {
     /// Which device; it has an IMEI.
@@ -81,14 +125,40 @@ pub struct Answer {
     pub imeisv: Option<device::Imeisv>,
     /// Milliseconds since the epoch, by the core's clock.
     pub last_checked: i64,
+    /// What of it may be told.
+    pub disclosure: Disclosure,
+}
+
+/// What came of a lookup, and for whom, as the audit needs it.
+#[derive(Debug)]
+pub struct Outcome {
+    /// The device, or why there is none.
+    pub answer: Result<Answer, LookupError>,
+    /// The subscription that was asked about, as far as the lookup came.
+    pub subscription: Option<UeId>,
+    /// Whether the consumer needed no consent by its own right.
+    pub exempt: bool,
 }
 
 /// Asks the core, and remembers what it may.
 pub struct Lookup {
-    udm: Udm,
     supported: Vec<IdentifierKind>,
     session: SessionLookup,
+    subscription: SubscriptionLookup,
+    consent: ConsentLookup,
     equipment: EquipmentLookup,
+}
+
+/// One lookup on its way: who asks for what, and until when.
+struct Walk<'a> {
+    lookup: &'a Lookup,
+    caller: &'a Caller,
+    several: SeveralIdentifiers,
+    wanted: Wanted,
+    authority: Authority,
+    deadline: Instant,
+    /// How far it came.
+    subscription: Option<UeId>,
 }
 
 /// The functions of the core that a lookup asks.
@@ -103,47 +173,57 @@ pub struct CoreFunctions {
 
 impl Lookup {
     /// A lookup over these functions, with the caches and rules of the configuration.
-    pub fn new(core: CoreFunctions, config: &Config, metrics: Arc<LookupMetrics>) -> Self {
+    pub fn new(core: CoreFunctions, config: &Config, metrics: &Arc<LookupMetrics>) -> Self {
         let CoreFunctions { udm, bsf, upf } = core;
-        let pools = NatPools::new(config.nat.pools.clone());
         Self {
-            udm: udm.clone(),
             supported: config.api.supported_identifiers.clone(),
-            session: SessionLookup::new(bsf, upf, pools, config, metrics.clone()),
-            equipment: EquipmentLookup::new(udm, config, metrics),
+            session: SessionLookup::new(bsf, upf, config, metrics.clone()),
+            subscription: SubscriptionLookup::new(udm.clone(), config, metrics.clone()),
+            consent: ConsentLookup::new(udm.clone(), config, metrics.clone()),
+            equipment: EquipmentLookup::new(udm, config, metrics.clone()),
         }
     }
 
-    /// Which device uses the subscription that the query names?
+    /// Which device uses the subscription that the query names, as far as this caller may know?
     pub async fn device(
         &self,
         query: &DeviceQuery,
         several: SeveralIdentifiers,
+        wanted: Wanted,
+        caller: &Caller,
         deadline: Instant,
-    ) -> Result<Answer, LookupError> {
-        let identifiers = self.supported_identifiers(query);
-        let equipment = match (several, identifiers.as_slice()) {
-            (_, []) => return Err(LookupError::Unsupported),
-            (_, [only]) => self.by_identifier(only, several, deadline).await?,
-            (SeveralIdentifiers::First, _) => self.by_first(&identifiers, deadline).await?,
-            (SeveralIdentifiers::MustAgree, _) => {
-                let subscription = self.agreed(&identifiers, deadline).await?;
-                self.equipment.of(&subscription, deadline).await?
-            }
+    ) -> Outcome {
+        let authority = self.consent.authority(caller);
+        let mut walk = Walk {
+            lookup: self,
+            caller,
+            several,
+            wanted,
+            authority,
+            deadline,
+            subscription: None,
         };
-        let imei = equipment.pei.imei().ok_or(LookupError::NoImei)?;
-        let imeisv = equipment.pei.imeisv();
-        Ok(Answer {
-            imei,
-            imeisv,
-            last_checked: equipment.last_checked,
-        })
+        let answer = match walk.answer(&self.supported_identifiers(query)).await {
+            // Nor may such a consumer learn which other subscriptions exist.
+            Err(LookupError::UnknownSubscription) if caller.subject.is_some() => {
+                Err(LookupError::NotOfToken)
+            }
+            answer => answer,
+        };
+        let exempt = authority == Authority::Exempt;
+        Outcome {
+            answer,
+            subscription: walk.subscription,
+            exempt,
+        }
     }
 
     /// Brings the sizes of the caches into the metrics; called when they are read.
     pub fn record_sizes(&self) {
         self.session.record_size();
-        self.equipment.record_sizes();
+        self.subscription.record_size();
+        self.consent.record_size();
+        self.equipment.record_size();
     }
 
     /// The identifiers of supported kinds, in the order in which they are tried.
@@ -174,16 +254,66 @@ impl Lookup {
             .collect()
     }
 
+    /// The subscription that an identifier names, by whichever identifier the core gives first.
+    async fn subscription_of(
+        &self,
+        identifier: &Identifier,
+        several: SeveralIdentifiers,
+        deadline: Instant,
+    ) -> Result<UeId, LookupError> {
+        match (identifier, several) {
+            (Identifier::Gpsi(gpsi), _) => Ok(UeId::Gpsi(gpsi.clone())),
+            (Identifier::Ipv6(address), _) => self.session.by_ipv6(*address, deadline).await,
+            (Identifier::Ipv4(query), SeveralIdentifiers::First) => {
+                self.session.by_ipv4(*query, deadline).await
+            }
+            // A single IPv4 identifier can contradict itself, by port and private address.
+            (Identifier::Ipv4(query), SeveralIdentifiers::MustAgree) => {
+                self.session.by_ipv4_agreeing(*query, deadline).await
+            }
+        }
+    }
+
+    /// The permanent identifier behind any identifier; `None` where the core knows no subscription.
+    async fn supi_of(
+        &self,
+        identifier: &Identifier,
+        deadline: Instant,
+    ) -> Result<Option<Supi>, LookupError> {
+        let several = SeveralIdentifiers::MustAgree;
+        let supi = match self.subscription_of(identifier, several, deadline).await {
+            Ok(ue_id) => self.subscription.supi(&ue_id, deadline).await,
+            Err(error) => Err(error),
+        };
+        match supi {
+            Ok(supi) => Ok(Some(supi)),
+            Err(LookupError::UnknownSubscription) => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+}
+
+impl Walk<'_> {
+    async fn answer(&mut self, identifiers: &[Identifier]) -> Result<Answer, LookupError> {
+        if self.authority == Authority::Refused {
+            return Err(LookupError::ConsentMissing);
+        }
+        match (self.several, identifiers) {
+            (_, []) => Err(LookupError::Unsupported),
+            (_, [only]) => self.by_identifier(only).await,
+            (SeveralIdentifiers::First, _) => self.by_first(identifiers).await,
+            (SeveralIdentifiers::MustAgree, _) => {
+                let subscription = self.agreed(identifiers).await?;
+                self.permitted_device(subscription, None).await
+            }
+        }
+    }
+
     /// What the core does not know falls through to the next; what it knows is the answer, even
     /// when no device is registered for it.
-    async fn by_first(
-        &self,
-        identifiers: &[Identifier],
-        deadline: Instant,
-    ) -> Result<Equipment, LookupError> {
+    async fn by_first(&mut self, identifiers: &[Identifier]) -> Result<Answer, LookupError> {
         for identifier in identifiers {
-            let answer = self.by_identifier(identifier, SeveralIdentifiers::First, deadline);
-            match answer.await {
+            match self.by_identifier(identifier).await {
                 Err(LookupError::UnknownSubscription) => {}
                 decided => return decided,
             }
@@ -191,39 +321,22 @@ impl Lookup {
         Err(LookupError::UnknownSubscription)
     }
 
-    /// A single IPv4 identifier can contradict itself, by port and private address.
-    async fn by_identifier(
-        &self,
-        identifier: &Identifier,
-        several: SeveralIdentifiers,
-        deadline: Instant,
-    ) -> Result<Equipment, LookupError> {
-        let subscription = match (identifier, several) {
-            (Identifier::Gpsi(gpsi), _) => UeId::Gpsi(gpsi.clone()),
-            (Identifier::Ipv6(address), _) => self.session.by_ipv6(*address, deadline).await?,
-            (Identifier::Ipv4(query), SeveralIdentifiers::First) => {
-                self.session.by_ipv4(*query, deadline).await?
-            }
-            (Identifier::Ipv4(query), SeveralIdentifiers::MustAgree) => {
-                self.session.by_ipv4_agreeing(*query, deadline).await?
-            }
-        };
-        self.equipment.of(&subscription, deadline).await
+    async fn by_identifier(&mut self, identifier: &Identifier) -> Result<Answer, LookupError> {
+        let subscription = self
+            .lookup
+            .subscription_of(identifier, self.several, self.deadline)
+            .await?;
+        self.permitted_device(subscription, Some(identifier)).await
     }
 
     /// The one subscription that all identifiers name. One that the core does not know beside one
     /// that it knows is a mismatch.
-    async fn agreed(
-        &self,
-        identifiers: &[Identifier],
-        deadline: Instant,
-    ) -> Result<UeId, LookupError> {
+    async fn agreed(&self, identifiers: &[Identifier]) -> Result<UeId, LookupError> {
         let mut known: Option<Supi> = None;
         let mut unknown = false;
         for identifier in identifiers {
-            let supi = self.supi_of(identifier, deadline).await?;
-            let differs = known.is_some() && supi.is_some() && known != supi;
-            if differs {
+            let supi = self.lookup.supi_of(identifier, self.deadline).await?;
+            if known.is_some() && supi.is_some() && known != supi {
                 return Err(LookupError::Mismatch);
             }
             unknown |= supi.is_none();
@@ -236,32 +349,95 @@ impl Lookup {
         }
     }
 
-    /// The permanent identifier behind any identifier; `None` where the core knows no subscription.
-    async fn supi_of(
-        &self,
-        identifier: &Identifier,
-        deadline: Instant,
-    ) -> Result<Option<Supi>, LookupError> {
-        let subscription = match identifier {
-            Identifier::Gpsi(gpsi) => Ok(UeId::Gpsi(gpsi.clone())),
-            Identifier::Ipv6(address) => self.session.by_ipv6(*address, deadline).await,
-            Identifier::Ipv4(query) => self.session.by_ipv4_agreeing(*query, deadline).await,
-        };
-        match subscription {
-            Ok(UeId::Supi(supi)) => Ok(Some(supi)),
-            Ok(ue_id) => {
-                let translation = self.udm.id_translation(&ue_id, deadline).await?;
-                Ok(translation.map(|translation| translation.supi))
+    /// The device of a subscription, once token and subscriber allow it; before that, the core is
+    /// not asked for the device at all.
+    async fn permitted_device(
+        &mut self,
+        subscription: UeId,
+        identifier: Option<&Identifier>,
+    ) -> Result<Answer, LookupError> {
+        let subscription = &*self.subscription.insert(subscription);
+        self.lookup
+            .check_token(self.caller, subscription, identifier, self.deadline)
+            .await?;
+        let (supi, disclosure) = match self.authority {
+            Authority::Nobody | Authority::Exempt | Authority::Refused => {
+                (None, Disclosure::of(self.wanted))
             }
-            Err(LookupError::UnknownSubscription) => Ok(None),
-            Err(error) => Err(error),
+            Authority::Core => {
+                let supi = self
+                    .lookup
+                    .subscription
+                    .supi(subscription, self.deadline)
+                    .await?;
+                let given = self
+                    .lookup
+                    .consent
+                    .of(&supi, self.wanted, self.deadline)
+                    .await?;
+                (Some(UeId::Supi(supi)), given)
+            }
+        };
+        let ue_id = supi.as_ref().unwrap_or(subscription);
+        let equipment = self.lookup.equipment.of(ue_id, self.deadline).await?;
+        let imei = equipment.pei.imei().ok_or(LookupError::NoImei)?;
+        let imeisv = equipment.pei.imeisv();
+        let last_checked = equipment.last_checked;
+        Ok(Answer {
+            imei,
+            imeisv,
+            last_checked,
+            disclosure,
+        })
+    }
+}
+
+impl Lookup {
+    /// A token that names a device is good for its subscription alone. One that cannot be shown to
+    /// be the same is another one.
+    async fn check_token(
+        &self,
+        caller: &Caller,
+        subscription: &UeId,
+        identifier: Option<&Identifier>,
+        deadline: Instant,
+    ) -> Result<(), LookupError> {
+        let Some(subject) = caller.subject.as_ref().map(Identifier::of) else {
+            return Ok(());
+        };
+        if identifier == Some(&subject) {
+            return Ok(());
+        }
+        let token = self.supi_of(&subject, deadline).await?;
+        let asked = self.subscription.supi(subscription, deadline).await?;
+        if token == Some(asked) {
+            Ok(())
+        } else {
+            Err(LookupError::NotOfToken)
         }
     }
 }
 
 /// One identifier, by the question it leads to.
+#[derive(PartialEq, Eq)]
 enum Identifier {
     Gpsi(Gpsi),
     Ipv6(Ipv6Addr),
     Ipv4(Ipv4Query),
+}
+
+impl Identifier {
+    /// The device that a token names.
+    fn of(subject: &Subject) -> Self {
+        match subject {
+            Subject::PhoneNumber(number) => Self::Gpsi(Gpsi::Msisdn(*number)),
+            Subject::NetworkAccessIdentifier(nai) => Self::Gpsi(Gpsi::ExternalId(nai.clone())),
+            Subject::Ipv6(address) => Self::Ipv6(*address),
+            Subject::Ipv4 { address, port } => Self::Ipv4(Ipv4Query::Port {
+                public: *address,
+                port: *port,
+                private: None,
+            }),
+        }
+    }
 }

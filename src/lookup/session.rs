@@ -9,18 +9,15 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use adapters::bsf::{Bsf, PcfBinding};
-use adapters::sbi;
 use adapters::upf::{UeIpInfo, Upf};
 use device::{Gpsi, Ipv4Query, Supi, UeId, session_ipv4, session_ipv6};
-use moka::sync::Cache;
 use tokio::time::Instant;
 
 use super::LookupError;
-use super::equipment::Kept;
-use super::flights::Flights;
 use super::nat::{NatPools, PrivateAddress};
+use super::remembered::{Remembered, Told};
 use crate::config::Config;
-use crate::telemetry::metrics::{CacheName, CacheOutcome, LookupMetrics};
+use crate::telemetry::metrics::{CacheName, LookupMetrics};
 
 type Fetched = Result<UeId, LookupError>;
 
@@ -38,10 +35,7 @@ pub struct SessionLookup {
     source: Arc<Source>,
     /// Zero, unless the operator knows that its addresses rest before they are used again.
     lifetime: Duration,
-    known: Cache<Address, Kept<UeId>>,
-    flights: Flights<Address, Fetched>,
-    metrics: Arc<LookupMetrics>,
-    request_timeout: Duration,
+    remembered: Remembered<Address, UeId>,
 }
 
 impl SessionLookup {
@@ -49,17 +43,17 @@ impl SessionLookup {
     pub fn new(
         bsf: Option<Bsf>,
         upf: Option<Upf>,
-        pools: NatPools,
         config: &Config,
         metrics: Arc<LookupMetrics>,
     ) -> Self {
+        let pools = NatPools::new(config.nat.pools.clone());
+        let entries = config.cache.session_entries;
+        // An address that is nobody's can be somebody's a moment later.
+        let none_found = config.cache.none_found.min(config.cache.session);
         Self {
             source: Arc::new(Source { bsf, upf, pools }),
             lifetime: config.cache.session,
-            known: Cache::new(config.cache.session_entries),
-            flights: Flights::default(),
-            metrics,
-            request_timeout: config.api.request_timeout,
+            remembered: Remembered::new(CacheName::Session, entries, none_found, config, metrics),
         }
     }
 
@@ -96,52 +90,19 @@ impl SessionLookup {
     }
 
     async fn by(&self, address: Address, deadline: Instant) -> Fetched {
-        if !self.lifetime.is_zero() {
-            if let Some(ue_id) = self.known.get(&address).and_then(Kept::live) {
-                self.metrics.cache(CacheName::Session, CacheOutcome::Hit);
-                return Ok(ue_id);
+        let ask = |deadline| {
+            let (source, lifetime) = (self.source.clone(), self.lifetime);
+            async move {
+                let value = source.by(address, deadline).await?;
+                Ok(Told { value, lifetime })
             }
-            self.metrics.cache(CacheName::Session, CacheOutcome::Miss);
-        }
-        loop {
-            match self.flights.join(&address, || self.fetch(address)).await {
-                // The flight was older than this request, which still has time of its own.
-                Err(LookupError::Core(sbi::Error::DeadlinePassed)) if Instant::now() < deadline => {
-                }
-                answer => return answer,
-            }
-        }
+        };
+        self.remembered.get(&address, deadline, ask).await
     }
 
-    fn fetch(&self, address: Address) -> impl Future<Output = Fetched> + Send + use<> {
-        let source = self.source.clone();
-        let (known, lifetime) = (self.known.clone(), self.lifetime);
-        let deadline = Instant::now() + self.request_timeout;
-        async move {
-            let ue_id = match address {
-                Address::V6(address) => source.by_ipv6(address, deadline).await?,
-                Address::V4(query) => source.by_ipv4(query, deadline).await?,
-                Address::V4Agreeing(query) => source.by_ipv4_agreeing(query, deadline).await?,
-            };
-            if !lifetime.is_zero() {
-                let until = Instant::now() + lifetime;
-                known.insert(
-                    address,
-                    Kept {
-                        value: ue_id.clone(),
-                        until,
-                    },
-                );
-            }
-            Ok(ue_id)
-        }
-    }
-
-    /// Brings the size of the cache into the metrics.
+    /// Brings the size of the memory into the metrics.
     pub fn record_size(&self) {
-        self.known.run_pending_tasks();
-        self.metrics
-            .cache_size(CacheName::Session, self.known.entry_count());
+        self.remembered.record_size();
     }
 }
 
@@ -160,6 +121,14 @@ enum Behind {
 }
 
 impl Source {
+    async fn by(&self, address: Address, deadline: Instant) -> Fetched {
+        match address {
+            Address::V6(address) => self.by_ipv6(address, deadline).await,
+            Address::V4(query) => self.by_ipv4(query, deadline).await,
+            Address::V4Agreeing(query) => self.by_ipv4_agreeing(query, deadline).await,
+        }
+    }
+
     async fn by_ipv6(&self, address: Ipv6Addr, deadline: Instant) -> Fetched {
         let Some(bsf) = &self.bsf else {
             return Err(LookupError::UnknownSubscription);

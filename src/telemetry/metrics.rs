@@ -9,7 +9,9 @@ use prometheus::{
 };
 
 use crate::api::{ErrorCode, Operation, Version};
+use crate::audit::AuditMetrics;
 use crate::auth::AuthMetrics;
+use crate::limits::LimitMetrics;
 
 /// Buckets in seconds: answers from memory take microseconds, answers from a core milliseconds.
 const DURATION_BUCKETS: [f64; 14] = [
@@ -28,8 +30,12 @@ pub struct Metrics {
     pub server: Arc<ServerMetrics>,
     /// Caches and times.
     pub lookup: Arc<LookupMetrics>,
-    /// Tokens and their issuers.
+    /// Tokens, and what is fetched from their issuers.
     pub auth: Arc<AuthMetrics>,
+    /// Consumers that met their limits.
+    pub limits: Arc<LimitMetrics>,
+    /// Records that were lost.
+    pub audit: AuditMetrics,
     /// Calls to the core.
     pub core: adapters::sbi::Metrics,
 }
@@ -43,6 +49,8 @@ impl Metrics {
             server: Arc::new(ServerMetrics::register(&registry)?),
             lookup: Arc::new(LookupMetrics::register(&registry)?),
             auth: Arc::new(AuthMetrics::register(&registry)?),
+            limits: Arc::new(LimitMetrics::register(&registry)?),
+            audit: AuditMetrics::register(&registry)?,
             core: adapters::sbi::Metrics::register(&registry)?,
             registry,
         })
@@ -272,8 +280,10 @@ pub enum CacheName {
     Equipment,
     /// Address to subscription.
     Session,
-    /// Nothing there.
-    NoneFound,
+    /// Public to permanent identifier.
+    Subscription,
+    /// Subscription and purpose to consent.
+    Consent,
 }
 
 /// What a cache had.
@@ -281,6 +291,8 @@ pub enum CacheName {
 pub enum CacheOutcome {
     /// The answer.
     Hit,
+    /// That there is nothing.
+    NegativeHit,
     /// Nothing that is still believed.
     Miss,
 }
@@ -289,14 +301,17 @@ pub enum CacheOutcome {
 pub struct LookupMetrics {
     equipment: CacheMetrics,
     session: CacheMetrics,
-    none_found: CacheMetrics,
+    subscription: CacheMetrics,
+    consent: CacheMetrics,
     time_missing: IntCounter,
 }
 
 struct CacheMetrics {
     hits: IntCounter,
+    negative_hits: IntCounter,
     misses: IntCounter,
     entries: IntGauge,
+    negative_entries: IntGauge,
 }
 
 impl LookupMetrics {
@@ -310,7 +325,7 @@ impl LookupMetrics {
         )?;
         let entries = IntGaugeVec::new(
             Opts::new("pei_bridge_cache_entries", "Entries in the caches now"),
-            &["cache"],
+            &["cache", "kind"],
         )?;
         let time_missing = IntCounter::new(
             "pei_bridge_core_time_missing_total",
@@ -321,13 +336,16 @@ impl LookupMetrics {
         registry.register(Box::new(time_missing.clone()))?;
         let cache = |name: &str| CacheMetrics {
             hits: requests.with_label_values(&[name, "hit"]),
+            negative_hits: requests.with_label_values(&[name, "negative_hit"]),
             misses: requests.with_label_values(&[name, "miss"]),
-            entries: entries.with_label_values(&[name]),
+            entries: entries.with_label_values(&[name, "found"]),
+            negative_entries: entries.with_label_values(&[name, "none_found"]),
         };
         Ok(Self {
             equipment: cache("equipment"),
             session: cache("session"),
-            none_found: cache("none_found"),
+            subscription: cache("subscription"),
+            consent: cache("consent"),
             time_missing,
         })
     }
@@ -337,15 +355,20 @@ impl LookupMetrics {
         let metrics = self.of(name);
         match outcome {
             CacheOutcome::Hit => metrics.hits.inc(),
+            CacheOutcome::NegativeHit => metrics.negative_hits.inc(),
             CacheOutcome::Miss => metrics.misses.inc(),
         }
     }
 
     /// Sets the size of a cache.
-    pub fn cache_size(&self, name: CacheName, entries: u64) {
-        self.of(name)
+    pub fn cache_size(&self, name: CacheName, found: u64, none_found: u64) {
+        let metrics = self.of(name);
+        metrics
             .entries
-            .set(i64::try_from(entries).unwrap_or(i64::MAX));
+            .set(i64::try_from(found).unwrap_or(i64::MAX));
+        metrics
+            .negative_entries
+            .set(i64::try_from(none_found).unwrap_or(i64::MAX));
     }
 
     /// Counts an answer of the core that carried no time at all.
@@ -357,7 +380,8 @@ impl LookupMetrics {
         match name {
             CacheName::Equipment => &self.equipment,
             CacheName::Session => &self.session,
-            CacheName::NoneFound => &self.none_found,
+            CacheName::Subscription => &self.subscription,
+            CacheName::Consent => &self.consent,
         }
     }
 }

@@ -100,7 +100,11 @@ async fn metrics_move_and_tell_of_nobody() {
             vec!["equipment", "hit"],
             1.0,
         ),
-        ("pei_bridge_cache_entries", vec!["equipment"], 3.0),
+        (
+            "pei_bridge_cache_entries",
+            vec!["equipment", "kind=\"found\""],
+            3.0,
+        ),
         ("pei_bridge_connections_accepted_total", vec![], 7.0),
         ("pei_bridge_shed_total", vec![], 0.0),
     ] {
@@ -173,7 +177,7 @@ async fn draining_answers_what_is_in_flight_and_takes_no_more() {
     }
     let api = rig.bridge.api;
     let in_flight = [
-        ("34600000002", Connection::http1(api).await),
+        ("34600000002", Connection::http2(api).await),
         ("34600000003", Connection::http2(api).await),
     ]
     .map(|(number, mut connection)| {
@@ -211,7 +215,7 @@ async fn draining_answers_what_is_in_flight_and_takes_no_more() {
 async fn a_request_in_flight_is_answered_while_draining() {
     let rig = Rig::start().await;
     rig.control
-        .fault(GET_3GPP, &json!({"latencyMs": 300}))
+        .fault(GET_3GPP, &json!({"latencyMs": 1500}))
         .await;
     let api = rig.bridge.api;
     let in_flight = [Connection::http1(api).await, Connection::http2(api).await]

@@ -79,7 +79,7 @@ async fn a_cold_address_is_asked_for_once_as_well() {
     let rig = Rig::start().await;
     for operation in [UE_IP_INFO, GET_BINDINGS] {
         rig.control
-            .fault(operation, &json!({"latencyMs": 100}))
+            .fault(operation, &json!({"latencyMs": 500}))
             .await;
     }
     let body = json!({"ipv4Address": {"publicAddress": "84.125.93.10", "publicPort": 59_765}});
@@ -133,7 +133,7 @@ async fn the_memory_holds_while_it_is_young() {
 
 #[tokio::test]
 async fn nothing_there_is_remembered_for_its_own_time() {
-    let rig = Rig::configured(|config| config.cache.none_found = Duration::from_millis(300)).await;
+    let rig = Rig::configured(|config| config.cache.none_found = Duration::from_secs(1)).await;
     let body = json!({"phoneNumber": "34600000007"});
     for _ in 0..3 {
         rig.ask(&body).await.is_error(404, "NOT_FOUND");
@@ -208,7 +208,7 @@ async fn an_address_that_moved_to_another_subscriber_is_answered_at_once() {
 
 #[tokio::test]
 async fn sessions_are_kept_where_the_operator_says_so() {
-    let rig = Rig::configured(|config| config.cache.session = Duration::from_millis(300)).await;
+    let rig = Rig::configured(|config| config.cache.session = Duration::from_secs(1)).await;
     let body = json!({"ipv6Address": "2001:db8:85a3:8d3::1"});
     for _ in 0..3 {
         rig.ask(&body).await.is_imei("490154203237518");
@@ -225,7 +225,7 @@ async fn sessions_are_kept_where_the_operator_says_so() {
 async fn a_leader_that_leaves_does_not_take_the_answer_from_the_others() {
     let rig = Rig::start().await;
     rig.control
-        .fault(GET_3GPP, &json!({"latencyMs": 300}))
+        .fault(GET_3GPP, &json!({"latencyMs": 1500}))
         .await;
     let send = |mut connection: Connection| {
         tokio::spawn(async move { connection.send(&Ask::identifier(&first())).await })
@@ -258,8 +258,7 @@ async fn a_leader_that_leaves_does_not_take_the_answer_from_the_others() {
 /// A late follower of a flight that runs into its deadline has time of its own left.
 #[tokio::test]
 async fn a_late_follower_is_not_ended_by_the_deadline_of_the_leader() {
-    let rig =
-        Rig::configured(|config| config.api.request_timeout = Duration::from_millis(600)).await;
+    let rig = Rig::configured(|config| config.api.request_timeout = Duration::from_secs(2)).await;
     rig.control.fault(GET_3GPP, &json!({"mode": "hang"})).await;
     let mut leader = Connection::http1(rig.bridge.api).await;
     let leader = tokio::spawn(async move { leader.send(&Ask::identifier(&first())).await });
@@ -288,7 +287,7 @@ async fn the_caches_are_measured() {
     for (labels, count) in [
         (["equipment", "hit"], 1.0),
         (["equipment", "miss"], 2.0),
-        (["none_found", "hit"], 0.0),
+        (["equipment", "negative_hit"], 0.0),
     ] {
         let seen = rig
             .bridge
@@ -296,11 +295,11 @@ async fn the_caches_are_measured() {
             .await;
         assert!((seen - count).abs() < 0.1, "{labels:?}: {seen}");
     }
-    for cache in ["equipment", "none_found"] {
+    for kind in ["kind=\"found\"", "kind=\"none_found\""] {
         eventually("the size shows", async || {
             let size = rig
                 .bridge
-                .metric("pei_bridge_cache_entries", &[cache])
+                .metric("pei_bridge_cache_entries", &["equipment", kind])
                 .await;
             ((size - 1.0).abs() < 0.1).then_some(())
         })

@@ -249,3 +249,37 @@ async fn head_has_the_head_of_the_answer_alone() {
         assert_eq!(connection.send(&Ask::any()).await.status, 200);
     }
 }
+
+/// Other forms of a request target (RFC 9112 3.2), and what is no target of ours.
+#[tokio::test]
+async fn every_form_of_target_is_understood() {
+    let rig = Rig::start().await;
+    let absolute = whole_request().replace("POST /", "POST http://bridge.example/");
+    for (text, status) in [
+        (absolute, 200),
+        ("OPTIONS * HTTP/1.1\r\nhost: x\r\n\r\n".to_owned(), 404),
+        (
+            "CONNECT bridge:443 HTTP/1.1\r\nhost: bridge:443\r\n\r\n".to_owned(),
+            404,
+        ),
+        ("POST /?a=b HTTP/1.1\r\nhost: x\r\n\r\n".to_owned(), 404),
+    ] {
+        let mut raw = Raw::connect(rig.bridge.api).await;
+        raw.write(&text).await;
+        let answer = raw.answer().await.unwrap();
+        assert_eq!(answer.status, status, "{text}");
+        answer.check(&Ask::any());
+    }
+}
+
+/// RFC 9113 8.1.1: a stream error, which is the end of the stream and not of its neighbours.
+#[tokio::test]
+async fn a_malformed_stream_leaves_its_connection_alone() {
+    let rig = Rig::start().await;
+    let mut http2 = Connection::http2(rig.bridge.api).await;
+    for length in ["3", "100"] {
+        let malformed = Ask::any().header("content-length", length);
+        assert!(http2.try_send(&malformed).await.is_err());
+        assert_eq!(http2.send(&Ask::any()).await.status, 200);
+    }
+}

@@ -9,7 +9,7 @@ use crate::support::Rig;
 use crate::support::client::{Ask, Connection};
 use crate::support::raw::Raw;
 
-const CASES: u32 = 200;
+const CASES: u32 = 100;
 
 /// Runs a property against one bridge. Cases are sent one after the other.
 fn over_sockets<S: Strategy>(

@@ -64,7 +64,11 @@ fn sender_timestamp(now: SystemTime) -> Option<HeaderValue> {
     let seconds = text.strip_suffix(" GMT")?.len();
     text.truncate(seconds);
     write!(text, ".{milliseconds:03} GMT").ok()?;
-    HeaderValue::from_maybe_shared(Bytes::from(text)).ok()
+    let mut timestamp = HeaderValue::from_maybe_shared(Bytes::from(text)).ok()?;
+    // Not worth a place in the HPACK table: it never comes again, and the table would be searched
+    // through all earlier ones for it.
+    timestamp.set_sensitive(true);
+    Some(timestamp)
 }
 
 /// Everything but the unreserved characters of RFC 3986 2.3 is encoded.

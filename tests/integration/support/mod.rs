@@ -4,6 +4,7 @@
 pub mod answer;
 pub mod client;
 pub mod control;
+pub mod process;
 pub mod raw;
 pub mod schemas;
 
@@ -29,7 +30,7 @@ pub const PATIENCE: Duration = Duration::from_secs(20);
 const PAUSE: Duration = Duration::from_millis(10);
 
 /// A deadline for requests that are meant to reach it.
-pub const SHORT_DEADLINE: Duration = Duration::from_millis(400);
+pub const SHORT_DEADLINE: Duration = Duration::from_millis(600);
 
 /// Looks until there is something to see.
 pub async fn eventually<T>(what: &str, mut look: impl AsyncFnMut() -> Option<T>) -> T {
@@ -47,6 +48,7 @@ pub async fn eventually<T>(what: &str, mut look: impl AsyncFnMut() -> Option<T>)
 pub fn config(cores: &[SocketAddr]) -> Config {
     let mut config = Config::default();
     config.auth.mode = AuthMode::None;
+    config.consent.mode = pei_bridge::config::ConsentMode::None;
     config.api.listen.set_port(0);
     config.admin.listen.set_port(0);
     // A test that means to reach the deadline sets its own; no other may reach it.

@@ -16,7 +16,7 @@ use futures_util::future::{Shared, WeakShared};
 type Question<V> = Pin<Box<dyn Future<Output = V> + Send>>;
 
 /// The questions under way, by what they ask about.
-pub struct Flights<K, V>
+pub(crate) struct Flights<K, V>
 where
     K: Eq + Hash + Clone + Send + 'static,
     V: Clone + Send + Sync + 'static,
@@ -52,7 +52,7 @@ where
     V: Clone + Send + Sync + 'static,
 {
     /// The answer to the question about `key`: the one under way, or else `ask`.
-    pub async fn join<F>(&self, key: &K, ask: impl FnOnce() -> F) -> V
+    pub(crate) async fn join<F>(&self, key: &K, ask: impl FnOnce() -> F) -> V
     where
         F: Future<Output = V> + Send + 'static,
     {

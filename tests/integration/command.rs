@@ -1,0 +1,198 @@
+//! The binary itself: its commands and their exit codes (interfaces.md).
+
+use crate::support::client::{self, Ask, Connection};
+use crate::support::process::{Service, file, run, run_with};
+use crate::support::{PATIENCE, Rig, eventually};
+
+const ANY_PORTS: &str = "[api]\nlisten = \"127.0.0.1:0\"\n[admin]\nlisten = \"127.0.0.1:0\"\n[auth]\nmode = \"none\"\n[consent]\nmode = \"none\"\n[log]\nformat = \"text\"\n";
+
+fn any_core() -> String {
+    format!("{ANY_PORTS}[core]\nudm = [\"http://127.0.0.1:1\"]\n")
+}
+
+/// The address that the line about the start gives for a listener.
+fn address(line: &str, listener: &str) -> std::net::SocketAddr {
+    let (_, rest) = line.split_once(&format!("{listener}=")).unwrap();
+    rest.split_whitespace().next().unwrap().parse().unwrap()
+}
+
+#[tokio::test]
+async fn the_demo_asks_itself_and_is_content() {
+    let listen = [
+        "--api-listen",
+        "--admin-listen",
+        "--core-listen",
+        "--control-listen",
+    ];
+    let mut arguments = vec!["demo", "--once"];
+    for flag in listen {
+        arguments.extend([flag, "127.0.0.1:0"]);
+    }
+    let ended = run(&arguments).await;
+    assert_eq!(ended.code, Some(0), "{ended:?}");
+    for shown in [
+        "490154203237518",
+        "4901542032375180",
+        "49015420",
+        "Nokia",
+        "3110",
+        "2024-02-20T10:41:38.657Z",
+        "356938035643809",
+        "networkAccessIdentifier",
+        "ipv4Address",
+        "ipv6Address",
+    ] {
+        assert!(ended.stdout.contains(shown), "{shown}: {}", ended.stdout);
+    }
+    // Beside more subscribers, and with settings laid over its own.
+    let settings = file(".toml", "[api]\nmultiple_identifiers = \"reject\"\n");
+    arguments.extend([
+        "--subscribers",
+        "1000",
+        "--config",
+        settings.to_str().unwrap(),
+    ]);
+    let ended = run(&arguments).await;
+    assert_eq!(ended.code, Some(0), "{ended:?}");
+}
+
+#[tokio::test]
+async fn bad_usage_is_2() {
+    for arguments in [
+        vec![],
+        vec!["dance"],
+        vec!["serve"],
+        vec!["check"],
+        vec!["serve", "--config"],
+        vec!["serve", "--config", "x", "--fast"],
+        vec!["demo", "--api-listen", "here"],
+        vec!["demo", "--subscribers", "-1"],
+    ] {
+        let ended = run(&arguments).await;
+        assert_eq!(ended.code, Some(2), "{arguments:?}: {ended:?}");
+        assert!(!ended.stderr.is_empty(), "{arguments:?}");
+    }
+    for arguments in [["--help"], ["--version"]] {
+        assert_eq!(run(&arguments).await.code, Some(0), "{arguments:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_bad_configuration_is_2_with_its_line() {
+    let bad = file(".toml", "[api]\n\nlistn = \"127.0.0.1:1\"\n");
+    let open = file(
+        ".toml",
+        "[api]\nlisten = \"0.0.0.0:0\"\n[auth]\nmode = \"none\"\n[core]\nudm = [\"http://127.0.0.1:1\"]\n",
+    );
+    for (path, said) in [
+        (bad.to_str().unwrap(), vec!["line 3", "listn"]),
+        (open.to_str().unwrap(), vec!["line 4", "auth.mode"]),
+        ("no/such/file.toml", vec!["no/such/file.toml"]),
+    ] {
+        for command in ["serve", "check"] {
+            let ended = run(&[command, "--config", path]).await;
+            assert_eq!(ended.code, Some(2), "{ended:?}");
+            for words in &said {
+                assert!(ended.stderr.contains(words), "{words}: {ended:?}");
+            }
+            assert!(ended.stdout.is_empty(), "{ended:?}");
+        }
+    }
+    let ended = run(&["demo", "--once", "--config", bad.to_str().unwrap()]).await;
+    assert_eq!(ended.code, Some(2), "{ended:?}");
+}
+
+#[tokio::test]
+async fn check_prints_what_serve_would_use() {
+    let config = file(".toml", &any_core());
+    let path = config.to_str().unwrap();
+    let printed = run_with(
+        &["check", "--config", path],
+        &[("PEI_BRIDGE__API__MAX_CONNECTIONS", "17")],
+    )
+    .await;
+    assert_eq!(printed.code, Some(0), "{printed:?}");
+    assert!(
+        printed.stdout.contains("max_connections = 17"),
+        "{printed:?}"
+    );
+    let again = file(".toml", &printed.stdout);
+    let again = run(&["check", "--config", again.to_str().unwrap()]).await;
+    assert_eq!((again.code, &again.stdout), (Some(0), &printed.stdout));
+    let refused = run_with(
+        &["check", "--config", path],
+        &[("PEI_BRIDGE__API__MAX_CONNECTION", "17")],
+    )
+    .await;
+    assert_eq!(refused.code, Some(2), "{refused:?}");
+}
+
+/// The file is no part of what `check` can know of a configuration; the start fails, with 1.
+#[tokio::test]
+async fn a_tac_table_that_cannot_be_read_refuses_the_start() {
+    let headless = file(".csv", "imei,make\n1,2\n");
+    for table in ["no/such/table.csv", headless.to_str().unwrap()] {
+        let config = file(
+            ".toml",
+            &format!("{}[tac]\nfile = \"{table}\"\n", any_core()),
+        );
+        let ended = run(&["serve", "--config", config.to_str().unwrap()]).await;
+        assert_eq!(ended.code, Some(1), "{ended:?}");
+        assert!(ended.stderr.contains(table), "{ended:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_port_that_is_taken_refuses_the_start() {
+    let taken = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let taken = taken.local_addr().unwrap();
+    let keep = tokio::net::TcpListener::bind(taken).await;
+    for key in ["api", "admin"] {
+        let text = any_core().replacen(
+            &format!("[{key}]\nlisten = \"127.0.0.1:0\""),
+            &format!("[{key}]\nlisten = \"{taken}\""),
+            1,
+        );
+        let config = file(".toml", &text);
+        let ended = run(&["serve", "--config", config.to_str().unwrap()]).await;
+        assert_eq!(ended.code, Some(1), "{ended:?}");
+        assert!(ended.stderr.contains(&format!("{key}.listen")), "{ended:?}");
+    }
+    drop(keep);
+}
+
+#[tokio::test]
+async fn serve_answers_and_ends_with_0_on_sigterm() {
+    let rig = Rig::start().await;
+    let table = file(
+        ".csv",
+        "tac,manufacturer,model\nx,bad,row\n49015420,Nokia,3110\n4901542,short,tac\n49015420,again,x\n",
+    );
+    let core = rig.core.core_addr();
+    let text = format!(
+        "{ANY_PORTS}[core]\nudm = [\"http://{core}\"]\n[tac]\nfile = \"{}\"\n",
+        table.display()
+    );
+    let config = file(".toml", &text);
+    let service = Service::start(&["serve", "--config", config.to_str().unwrap()]);
+    let line = service.until_says("serving").await;
+    let (api, admin) = (address(&line, "api"), address(&line, "admin"));
+    eventually("it is ready", async || {
+        (client::get(admin, "/readyz").await.0 == 200).then_some(())
+    })
+    .await;
+    let mut connection = Connection::http1(api).await;
+    let answer = connection.send(&Ask::any()).await;
+    assert_eq!(answer.json()["model"], "3110", "the good row is kept");
+    let begun = std::time::Instant::now();
+    let ended = service.terminate().await;
+    assert!(begun.elapsed() < PATIENCE);
+    assert_eq!(ended.code, Some(0), "{ended:?}");
+    for skipped in ["line=2", "line=4", "line=5", "skipped=3"] {
+        assert!(
+            ended.stderr.contains(skipped),
+            "{skipped}: {}",
+            ended.stderr
+        );
+    }
+}
