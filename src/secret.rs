@@ -69,19 +69,19 @@ impl fmt::Debug for Secret {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::auth::testing::TempFile;
 
     #[test]
     fn a_file_loses_the_white_space_at_its_end() {
-        let file = TempFile::new(" s3cret \r\n");
-        let source = SecretSource::File(file.0.clone());
-        let secret = Secret::read(&source).unwrap();
+        let path = std::env::temp_dir().join(format!("pei-bridge-secret-{}", std::process::id()));
+        std::fs::write(&path, " s3cret \r\n").unwrap();
+        let secret = Secret::read(&SecretSource::File(path.clone())).unwrap();
         assert_eq!(secret.expose(), " s3cret");
         assert!(!format!("{secret:?}").contains("s3cret"));
-        std::fs::write(&file.0, " \n").unwrap();
-        assert!(matches!(Secret::read(&source), Err(SecretError::Empty)));
-        drop(file);
-        let gone = Secret::read(&source);
+        std::fs::write(&path, " \n").unwrap();
+        let empty = Secret::read(&SecretSource::File(path.clone()));
+        assert!(matches!(empty, Err(SecretError::Empty)));
+        std::fs::remove_file(&path).unwrap();
+        let gone = Secret::read(&SecretSource::File(path));
         assert!(matches!(gone, Err(SecretError::File { .. })));
     }
 

@@ -2,8 +2,6 @@
 
 mod keys;
 
-use std::sync::atomic::{AtomicBool, Ordering};
-
 use serde_json::{Value, json};
 
 use super::testing::{IssuerServer, SigningKey, auth, issuer, metrics, request};
