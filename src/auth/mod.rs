@@ -90,7 +90,7 @@ impl Authenticator {
         let known = match known {
             Some(known) => known,
             // Boxed: the rare way must not make the common one large.
-            None => Box::pin(self.judge(credentials.token, digest, deadline)).await?,
+            None => Box::pin(self.judge(&credentials, digest, deadline)).await?,
         };
         let bound_to = known.bound_to.as_deref();
         self.proofs
@@ -107,10 +107,12 @@ impl Authenticator {
     /// is no end to them.
     async fn judge(
         &self,
-        token: &str,
+        credentials: &Credentials<'_>,
         digest: TokenDigest,
         deadline: Instant,
     ) -> Result<Known, AuthError> {
+        credentials.check_form()?;
+        let token = credentials.token;
         let known = match &self.judge {
             Judge::Nobody(_) => return Err(Reason::Issuer.into()),
             Judge::Signature(issuers) => {

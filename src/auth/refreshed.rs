@@ -39,6 +39,8 @@ struct State<T> {
     under_way: bool,
     /// Fetches ended so far, well or not.
     ended: u64,
+    /// Whether the latest of them failed.
+    failing: bool,
 }
 
 /// The request's deadline passed while it waited.
@@ -62,6 +64,7 @@ impl<T: Send + Sync + 'static> Refreshed<T> {
             began: None,
             under_way: true,
             ended: 0,
+            failing: false,
         });
         let wanted = Arc::new(Notify::new());
         let task = keep_fresh(sender, wanted.clone(), schedule, metrics, fetch);
@@ -79,12 +82,13 @@ impl<T: Send + Sync + 'static> Refreshed<T> {
     }
 
     /// Waits for the fetch under way, or else for a new one where that is allowed; returns at once
-    /// where it is not.
+    /// where it is not. An issuer that is down keeps nobody waiting: it is tried again in the
+    /// background, and requests are judged by what there is.
     pub(super) async fn renew(&self, deadline: Instant) -> Result<(), DeadlinePassed> {
         let seen = {
             let state = self.state.borrow();
             let rested = state.began.is_none_or(|began| began.elapsed() >= self.rest);
-            if !state.under_way && !rested {
+            if state.failing || (!state.under_way && !rested) {
                 return Ok(());
             }
             if !state.under_way {
@@ -119,10 +123,11 @@ async fn keep_fresh<T, F, Fetch>(
         });
         let fetched = fetch().await;
         metrics.fetched(fetched.as_ref().err());
-        let wait = if fetched.is_ok() {
-            schedule.every
-        } else {
+        let failing = fetched.is_err();
+        let wait = if failing {
             schedule.rest.min(schedule.every)
+        } else {
+            schedule.every
         };
         state.send_modify(|state| {
             // The old value is used for as long as there is no newer one.
@@ -131,6 +136,7 @@ async fn keep_fresh<T, F, Fetch>(
             }
             state.under_way = false;
             state.ended += 1;
+            state.failing = failing;
         });
         let turn = tokio::time::sleep_until(began + wait);
         tokio::pin!(turn);
@@ -216,6 +222,9 @@ mod tests {
         source.refreshed.renew(soon()).await.unwrap();
         tokio::time::sleep(EVERY + REST).await;
         assert_eq!(source.refreshed.value().as_deref(), Some(&1));
+        let began = Instant::now();
+        source.refreshed.renew(soon()).await.unwrap();
+        assert_eq!(began.elapsed(), Duration::ZERO, "keeps nobody waiting");
         tokio::time::sleep(REST * 4).await;
         assert_eq!(source.refreshed.value().as_deref(), Some(&6));
     }

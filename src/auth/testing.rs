@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::convert::Infallible;
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 
 use aws_lc_rs::rand::SystemRandom;
@@ -149,6 +150,25 @@ pub(super) fn request(headers: &[(&str, &str)]) -> http::request::Parts {
         request = request.header(*name, *value);
     }
     request.body(()).unwrap().into_parts().0
+}
+
+/// A file that goes with the test.
+pub(super) struct TempFile(pub(super) PathBuf);
+
+impl TempFile {
+    /// With a name of its own and this in it.
+    pub(super) fn new(text: &str) -> Self {
+        let name = format!("pei-bridge-test-{}", uuid::Uuid::new_v4());
+        let file = Self(std::env::temp_dir().join(name));
+        std::fs::write(&file.0, text).unwrap();
+        file
+    }
+}
+
+impl Drop for TempFile {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_file(&self.0);
+    }
 }
 
 /// What a path is answered with: status and body.

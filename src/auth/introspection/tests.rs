@@ -3,28 +3,25 @@
 use serde_json::{Value, json};
 
 use super::*;
-use crate::auth::testing::{IssuerServer, auth, issuer, metrics, request};
+use crate::auth::testing::{IssuerServer, TempFile, auth, issuer, metrics, request};
 use crate::auth::{AuthSetupError, Authenticator, unix_now};
 use crate::config::{AuthMode, ClientTls, Issuer, SecretSource};
 
 const PATH: &str = "/introspect";
 
-fn secret_file() -> SecretSource {
-    let name = format!("pei-bridge-client-secret-{}", uuid::Uuid::new_v4());
-    let path = std::env::temp_dir().join(name);
-    std::fs::write(&path, "s3cret: with/odd +signs\n").unwrap();
-    SecretSource::File(path)
-}
-
 fn asked(server: &IssuerServer, name: &str) -> Issuer {
     let mut issuer = issuer(name);
     issuer.introspection_endpoint = Some(server.url(PATH));
     issuer.client_id = Some("bridge 1".to_owned());
-    issuer.client_secret = Some(secret_file());
     issuer
 }
 
-fn authenticator(issuers: Vec<Issuer>) -> Authenticator {
+/// The secret is read at start and its file not needed after that.
+fn authenticator(mut issuers: Vec<Issuer>) -> Authenticator {
+    let secret = TempFile::new("s3cret: with/odd +signs\n");
+    for issuer in &mut issuers {
+        issuer.client_secret = Some(SecretSource::File(secret.0.clone()));
+    }
     let mut auth = auth(issuers);
     auth.mode = AuthMode::Introspection;
     Authenticator::new(&auth, metrics()).unwrap()
@@ -167,7 +164,6 @@ async fn the_endpoint_can_come_from_the_metadata() {
     let name = server.text_url("/oidc");
     let mut issuer = issuer(&name);
     issuer.client_id = Some("bridge".to_owned());
-    issuer.client_secret = Some(secret_file());
     let metadata = "/oidc/.well-known/openid-configuration";
     let endpoint = server.text_url(PATH);
     let about = json!({"issuer": name, "introspection_endpoint": endpoint});
@@ -188,7 +184,6 @@ async fn the_deadline_of_the_request_holds() {
     let url = format!("http://{}/", silent.local_addr().unwrap());
     issuer.introspection_endpoint = Some(IssuerUrl::parse(&url).unwrap());
     issuer.client_id = Some("bridge".to_owned());
-    issuer.client_secret = Some(secret_file());
     let bridge = authenticator(vec![issuer]);
     let parts = request(&[("authorization", "Bearer a")]);
     let deadline = Instant::now() + Duration::from_millis(50);
@@ -202,7 +197,7 @@ async fn nobody_is_asked_without_saying_who_we_are() {
     for (id, secret) in [(true, false), (false, true), (false, false)] {
         let mut issuer = asked(&server, "https://one.example");
         issuer.client_id = issuer.client_id.filter(|_| id);
-        issuer.client_secret = issuer.client_secret.filter(|_| secret);
+        issuer.client_secret = secret.then(|| SecretSource::Env("PATH".to_owned()));
         let mut auth = auth(vec![issuer]);
         auth.mode = AuthMode::Introspection;
         auth.tls = ClientTls::default();
