@@ -26,24 +26,17 @@ const MOST_RSP_TIME: u128 = 99_999;
 /// What all requests of a client have in common.
 #[derive(Debug)]
 pub(super) struct Sender {
-    /// All of them; a request puts in its own values where they differ.
-    headers: HeaderMap,
+    user_agent: HeaderValue,
 }
 
 impl Sender {
     /// We are an NEF to the core (TS 29.500 5.2.2.2: NF type, hyphen, anything).
     pub(super) fn new(nf_instance_id: Uuid) -> Self {
-        let user_agent =
-            HeaderValue::from_maybe_shared(Bytes::from(format!("NEF-{nf_instance_id}")));
-        let mut headers = HeaderMap::with_capacity(4);
-        headers.insert(
-            USER_AGENT,
-            user_agent.unwrap_or(HeaderValue::from_static("NEF")),
-        );
-        headers.insert(ACCEPT, ACCEPTED.clone());
-        headers.insert(&MAX_RSP_TIME, HeaderValue::from(0_u32));
-        headers.insert(&SENDER_TIMESTAMP, HeaderValue::from_static(""));
-        Self { headers }
+        let name = format!("NEF-{nf_instance_id}");
+        Self {
+            user_agent: HeaderValue::from_maybe_shared(Bytes::from(name))
+                .unwrap_or(HeaderValue::from_static("NEF")),
+        }
     }
 
     /// A GET of `uri` whose answer is of use for `remaining` more. `3gpp-Sbi-Correlation-Info` is
@@ -56,13 +49,13 @@ impl Sender {
         let milliseconds = u32::try_from(remaining.as_millis().min(MOST_RSP_TIME)).unwrap_or(0);
         let mut max_rsp_time = HeaderValue::from(milliseconds);
         max_rsp_time.set_sensitive(!introduces);
-        let mut headers = self.headers.clone();
+        let mut headers = HeaderMap::with_capacity(4);
+        headers.insert(&USER_AGENT, self.user_agent.clone());
+        headers.insert(&ACCEPT, ACCEPTED.clone());
         headers.insert(&MAX_RSP_TIME, max_rsp_time);
         if let Some(mut timestamp) = sender_timestamp(SystemTime::now()) {
             timestamp.set_sensitive(!introduces);
             headers.insert(&SENDER_TIMESTAMP, timestamp);
-        } else {
-            headers.remove(&SENDER_TIMESTAMP);
         }
         let mut request = Request::new(());
         *request.method_mut() = Method::GET;
