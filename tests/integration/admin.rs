@@ -97,12 +97,12 @@ async fn metrics_move_and_tell_of_nobody() {
         ),
         (
             "pei_bridge_cache_requests_total",
-            vec!["equipment", "hit"],
+            vec!["equipment", "=\"hit"],
             1.0,
         ),
         (
             "pei_bridge_cache_entries",
-            vec!["equipment", "kind=\"found\""],
+            vec!["equipment", "=\"found"],
             3.0,
         ),
         ("pei_bridge_connections_accepted_total", vec![], 7.0),

@@ -13,6 +13,9 @@ use crate::workplace::Workplace;
 /// What the bridge is asked.
 pub(crate) const PATH: &str = "/device-identifier/v0.1.0/retrieve-identifier";
 
+/// What it is asked in.
+pub(crate) const JSON: &str = "application/json";
+
 /// The body of a question about a synthetic subscriber of the simulated core.
 pub(crate) fn question(subscriber: u64) -> String {
     format!("{{\"phoneNumber\":\"+3467{subscriber:08}\"}}")
@@ -21,6 +24,7 @@ pub(crate) fn question(subscriber: u64) -> String {
 /// A simulated core that takes connections.
 pub(crate) struct Core {
     pub(crate) address: SocketAddr,
+    control: SocketAddr,
     _process: Process,
 }
 
@@ -37,16 +41,40 @@ impl Core {
                 .arg(Workplace::subscribers()),
         )?;
         process.wait_until(|| std::net::TcpStream::connect(address).is_ok())?;
+        process.wait_until(|| std::net::TcpStream::connect(control).is_ok())?;
         Ok(Self {
             address,
+            control,
             _process: process,
         })
     }
+
+    /// A token of the issuer beside the core, good for longer than any measurement.
+    pub(crate) fn token(&self) -> Result<String> {
+        let form = "grant_type=client_credentials&client_id=bench&expires_in=86400\
+                    &scope=device-identifier:retrieve-identifier";
+        let kind = "application/x-www-form-urlencoded";
+        let answer = Connection::open(self.control)?.post("/oidc/token", kind, form)?;
+        let body: serde_json::Value = serde_json::from_slice(&answer.body)?;
+        let token = body.get("access_token").and_then(|token| token.as_str());
+        Ok(token.ok_or("no token")?.to_owned())
+    }
+}
+
+/// Who may ask a bridge.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Access {
+    /// Anybody.
+    Anybody,
+    /// Whoever has a token of the issuer beside the core.
+    Tokens,
 }
 
 /// How a bridge is to differ from its defaults.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Settings<'a> {
+    /// `auth.mode`
+    pub(crate) access: Access,
     /// `cache.equipment`
     pub(crate) lifetime: &'a str,
     /// `cache.equipment_entries`
@@ -68,7 +96,7 @@ impl Bridge {
         settings: Settings<'_>,
     ) -> Result<Self> {
         let (address, admin) = (free_address()?, free_address()?);
-        let text = configuration(address, admin, core.address, settings)?;
+        let text = configuration(address, admin, core, settings)?;
         let file = workplace.write(&format!("{}.toml", address.port()), &text)?;
         let mut process = Process::start(
             "pei-bridge",
@@ -88,17 +116,29 @@ fn is_ready(admin: SocketAddr) -> Result<bool> {
 fn configuration(
     api: SocketAddr,
     admin: SocketAddr,
-    core: SocketAddr,
+    core: &Core,
     settings: Settings<'_>,
 ) -> Result<String> {
     let Settings {
         lifetime, entries, ..
     } = settings;
+    let Core {
+        address, control, ..
+    } = core;
     let mut text = format!(
-        "[api]\nlisten = \"{api}\"\n[admin]\nlisten = \"{admin}\"\n[auth]\nmode = \"none\"\n\
-         [core]\nudm = [\"http://{core}\"]\n[log]\nlevel = \"warn\"\n\
-         [cache]\nequipment = \"{lifetime}\"\nequipment_entries = {entries}\n"
+        "[api]\nlisten = \"{api}\"\n[admin]\nlisten = \"{admin}\"\n\
+         [core]\nudm = [\"http://{address}\"]\n[log]\nlevel = \"warn\"\n\
+         [cache]\nequipment = \"{lifetime}\"\nequipment_entries = {entries}\n\
+         none_found = \"0s\"\n[consent]\nmode = \"none\"\n"
     );
+    match settings.access {
+        Access::Anybody => writeln!(text, "[auth]\nmode = \"none\"")?,
+        Access::Tokens => writeln!(
+            text,
+            "[[auth.issuers]]\nissuer = \"http://{control}/oidc\"\n\
+             audience = \"device-identifier\"\njwks_uri = \"http://{control}/oidc/jwks\""
+        )?,
+    }
     if let Some(file) = settings.device_types {
         writeln!(text, "[tac]\nfile = \"{}\"", file.display())?;
     }
@@ -112,19 +152,5 @@ mod tests {
     #[test]
     fn a_question_names_a_synthetic_subscriber() {
         assert_eq!(question(42), r#"{"phoneNumber":"+346700000042"}"#);
-    }
-
-    #[test]
-    fn a_configuration_says_what_differs() {
-        let address = SocketAddr::from(([127, 0, 0, 1], 1));
-        let settings = Settings {
-            lifetime: "0s",
-            entries: 7,
-            device_types: Some(Path::new("types.csv")),
-        };
-        let text = configuration(address, address, address, settings).unwrap();
-        assert!(text.contains("udm = [\"http://127.0.0.1:1\"]"), "{text}");
-        assert!(text.contains("equipment = \"0s\"\nequipment_entries = 7"));
-        assert!(text.ends_with("[tac]\nfile = \"types.csv\"\n"), "{text}");
     }
 }

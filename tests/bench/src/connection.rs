@@ -33,9 +33,9 @@ impl Connection {
         self.ask(&format!("GET {path} HTTP/1.1\r\nhost: bench\r\n\r\n"))
     }
 
-    pub(crate) fn post_json(&mut self, path: &str, body: &str) -> Result<Answer> {
+    pub(crate) fn post(&mut self, path: &str, kind: &str, body: &str) -> Result<Answer> {
         self.ask(&format!(
-            "POST {path} HTTP/1.1\r\nhost: bench\r\ncontent-type: application/json\r\n\
+            "POST {path} HTTP/1.1\r\nhost: bench\r\ncontent-type: {kind}\r\n\
              content-length: {}\r\n\r\n{body}",
             body.len()
         ))

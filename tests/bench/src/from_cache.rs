@@ -2,7 +2,7 @@
 
 use std::process::Command;
 
-use crate::bridge::{Bridge, Core, PATH, Settings, question};
+use crate::bridge::{Access, Bridge, Core, JSON, PATH, Settings, question};
 use crate::connection::{Answer, Connection};
 use crate::load::{Load, Question};
 use crate::process::{Process, free_address};
@@ -22,15 +22,22 @@ const TARGETS: Targets = Targets {
     throughput: Target::AtLeast(0.8),
 };
 
+/// A token that is known already is looked up, not verified.
+const TOKEN_TARGETS: Targets = Targets {
+    processor: Target::AtMost(1.1),
+    throughput: Target::None,
+};
+
 pub(crate) fn measure(workplace: &Workplace, effort: Effort, report: &mut Report) -> Result<()> {
     let core = Core::start(workplace, SUBSCRIBERS)?;
     let settings = Settings {
+        access: Access::Anybody,
         lifetime: "1day",
         entries: SUBSCRIBERS,
         device_types: None,
     };
     let bridge = Bridge::start(workplace, &core, settings)?;
-    let answer = Connection::open(bridge.address)?.post_json(PATH, &question(0))?;
+    let answer = Connection::open(bridge.address)?.post(PATH, JSON, &question(0))?;
     if answer.status != 200 {
         return Err(format!("the bridge answers {}", answer.status).into());
     }
@@ -54,6 +61,19 @@ pub(crate) fn measure(workplace: &Workplace, effort: Effort, report: &mut Report
     };
     let load = Load::new(workplace, CONNECTIONS, SUBSCRIBERS)?;
     Rounds::run(&load, effort, &ours, &theirs)?.tell("cache / bare hyper", TARGETS, report);
+    drop(bare);
+    let settings = Settings {
+        access: Access::Tokens,
+        ..settings
+    };
+    let guarded = Bridge::start(workplace, &core, settings)?;
+    let with_token = Contender {
+        process: &guarded.process,
+        address: guarded.address,
+        question: Question::WithToken(&core.token()?),
+    };
+    let rounds = Rounds::run(&load, effort, &with_token, &ours)?;
+    rounds.tell("cache, tokens / none", TOKEN_TARGETS, report);
     Ok(())
 }
 

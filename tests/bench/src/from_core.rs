@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 use std::process::{Command, Stdio};
 
-use crate::bridge::{Bridge, Core, Settings};
+use crate::bridge::{Access, Bridge, Core, Settings};
 use crate::connection::Connection;
 use crate::load::{Load, Question};
 use crate::process::{Process, free_address};
@@ -24,6 +24,7 @@ const TARGETS: Targets = Targets {
 pub(crate) fn measure(workplace: &Workplace, effort: Effort, report: &mut Report) -> Result<()> {
     let core = Core::start(workplace, SUBSCRIBERS)?;
     let settings = Settings {
+        access: Access::Anybody,
         lifetime: "0s",
         entries: SUBSCRIBERS,
         device_types: None,

@@ -1,13 +1,14 @@
 -- What wrk asks. Arguments: "bridge" (a CAMARA request) or "core" (the request that the bridge
--- would make of it), and over how many synthetic subscribers to go round.
+-- would make of it), over how many synthetic subscribers to go round, and the token, if any.
 
 local form
 local subscribers
 local next_subscriber = 0
+local headers = {["content-type"] = "application/json"}
 
 local function bridge(msisdn)
   return wrk.format("POST", "/device-identifier/v0.1.0/retrieve-identifier",
-    {["content-type"] = "application/json"}, '{"phoneNumber":"+' .. msisdn .. '"}')
+    headers, '{"phoneNumber":"+' .. msisdn .. '"}')
 end
 
 local function core(msisdn)
@@ -18,6 +19,9 @@ end
 function init(arguments)
   form = arguments[1] == "core" and core or bridge
   subscribers = tonumber(arguments[2])
+  if arguments[3] then
+    headers["authorization"] = "Bearer " .. arguments[3]
+  end
 end
 
 function request()

@@ -13,9 +13,11 @@ const SCRIPT: &str = include_str!("load.lua");
 
 /// What is asked; the names are those of the script.
 #[derive(Debug, Clone, Copy)]
-pub(crate) enum Question {
+pub(crate) enum Question<'a> {
     /// The API of the bridge.
     Bridge,
+    /// The same, with a token.
+    WithToken(&'a str),
     /// What the bridge would ask the core.
     Core,
 }
@@ -52,12 +54,13 @@ impl Load {
     pub(crate) fn run(
         &self,
         address: SocketAddr,
-        question: Question,
+        question: Question<'_>,
         turn: Duration,
     ) -> Result<Outcome> {
-        let name = match question {
-            Question::Bridge => "bridge",
-            Question::Core => "core",
+        let (name, token) = match question {
+            Question::Bridge => ("bridge", None),
+            Question::WithToken(token) => ("bridge", Some(token)),
+            Question::Core => ("core", None),
         };
         let output = Command::new("wrk")
             .args(["--threads", "1", "--connections"])
@@ -66,6 +69,7 @@ impl Load {
             .arg(&self.script)
             .arg(format!("http://{address}/"))
             .args(["--", name, &self.subscribers.to_string()])
+            .args(token)
             .stderr(Stdio::inherit())
             .output()
             .map_err(|error| format!("wrk cannot be started: {error}"))?;

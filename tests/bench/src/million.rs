@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::process::Command;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use crate::bridge::{Bridge, Core, PATH, Settings, question};
+use crate::bridge::{Access, Bridge, Core, JSON, PATH, Settings, question};
 use crate::connection::Connection;
 use crate::report::{Report, Row, Target};
 use crate::start::as_f64;
@@ -39,6 +39,7 @@ pub(crate) fn measure(workplace: &Workplace, effort: Effort, report: &mut Report
 fn bridge_growth(workplace: &Workplace, entries: u64, capacity: u64) -> Result<f64> {
     let core = Core::start(workplace, entries + WARM_UP)?;
     let settings = Settings {
+        access: Access::Anybody,
         lifetime: "1day",
         entries: capacity,
         device_types: None,
@@ -60,7 +61,7 @@ fn ask_all(address: SocketAddr, subscribers: std::ops::Range<u64>) -> Result<()>
             if subscriber >= subscribers.end {
                 return Ok(());
             }
-            let answer = connection.post_json(PATH, &question(subscriber))?;
+            let answer = connection.post(PATH, JSON, &question(subscriber))?;
             if answer.status != 200 {
                 return Err(format!("the bridge answers {}", answer.status).into());
             }

@@ -13,7 +13,7 @@ use crate::{Effort, Result};
 pub(crate) struct Contender<'a> {
     pub(crate) process: &'a Process,
     pub(crate) address: SocketAddr,
-    pub(crate) question: Question,
+    pub(crate) question: Question<'a>,
 }
 
 /// One turn of one contender.

@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 use std::path::Path;
 use std::time::Instant;
 
-use crate::bridge::{Bridge, Core, Settings};
+use crate::bridge::{Access, Bridge, Core, Settings};
 use crate::report::{Report, Row, Target};
 use crate::stats::Spread;
 use crate::workplace::Workplace;
@@ -47,6 +47,7 @@ pub(crate) fn measure(workplace: &Workplace, effort: Effort, report: &mut Report
 /// Seconds to ready, and the bytes resident then.
 fn start(workplace: &Workplace, core: &Core, file: Option<&Path>) -> Result<(f64, f64)> {
     let settings = Settings {
+        access: Access::Anybody,
         lifetime: "1min",
         entries: 1000,
         device_types: file,
