@@ -109,8 +109,8 @@ const DEFAULT_MAX_CONNECTIONS: usize = 4096;
 const DEFAULT_MAX_REQUESTS_IN_FLIGHT: usize = 8192;
 /// A header section fits one packet; a client on a bad radio link gets five seconds.
 const DEFAULT_HEADER_READ_TIMEOUT: Duration = Duration::from_secs(5);
-/// A body has at most 16 KiB.
-const DEFAULT_BODY_READ_TIMEOUT: Duration = Duration::from_secs(5);
+/// A body has at most 16 KiB; below the request timeout, so that the core gets its part of it.
+const DEFAULT_BODY_READ_TIMEOUT: Duration = Duration::from_secs(1);
 /// Above the usual 60 s of load balancers, so that they and not we close idle connections.
 const DEFAULT_IDLE_TIMEOUT: Duration = Duration::from_secs(75);
 /// Above the request timeout, below the 30 s that Kubernetes waits.
