@@ -69,6 +69,11 @@ impl Ask {
         self
     }
 
+    /// With this token.
+    pub fn bearer(self, token: &str) -> Self {
+        self.header("authorization", format!("Bearer {token}"))
+    }
+
     pub fn without(mut self, name: &str) -> Self {
         self.headers.retain(|(it, _)| *it != name);
         self
