@@ -8,12 +8,14 @@
 //!
 //! From the outside in: `operation` (one typed call: timing, outcome), `client` (which instance,
 //! which retry), `endpoint` (the connections of one apiRoot), `connection` (the life of one),
-//! `connector` (the bytes beneath it); beside them `request`, `response` and `retry_budget`.
+//! `connector` (the bytes beneath it); beside them `request`, `response`, `date` and
+//! `retry_budget`.
 
 mod api_root;
 mod client;
 mod connection;
 mod connector;
+mod date;
 mod endpoint;
 mod error;
 mod metrics;

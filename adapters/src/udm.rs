@@ -12,7 +12,7 @@ use jiff::Timestamp;
 use serde::Deserialize;
 use tokio::time::Instant;
 
-use crate::identifiers::{gpsi, supi};
+use crate::identifiers::gpsi;
 use crate::sbi::{Answer, Client, Error, Operation, Path, from_json};
 
 /// The UDM as a consumer of `Nudm_UECM` and `Nudm_SDM` sees it. Cheap to clone.
@@ -43,8 +43,6 @@ pub enum AmfRegistration {
 pub struct Registration {
     /// The equipment in use, where it was reported.
     pub pei: Option<Pei>,
-    /// The subscription's permanent identifier, where the UDM tells it.
-    pub supi: Option<Supi>,
     /// Whether the AMF has deleted the context since: what is here is history.
     pub purged: bool,
     /// When the AMF registered.
@@ -147,7 +145,7 @@ impl Udm {
 }
 
 fn uecm(ue: &UeId) -> Path {
-    Path::new("/nudm-uecm/v1/").value(ue.reveal())
+    Path::new("/nudm-uecm/v1/").identifier(ue)
 }
 
 fn sdm(id: impl fmt::Display) -> Path {
@@ -182,8 +180,6 @@ impl AmfRegistration {
 struct RegistrationJson<'a> {
     #[serde(borrow)]
     pei: Option<Cow<'a, str>>,
-    #[serde(borrow)]
-    supi: Option<Cow<'a, str>>,
     purge_flag: Option<bool>,
     #[serde(borrow)]
     registration_time: Option<Cow<'a, str>>,
@@ -207,7 +203,6 @@ impl TryFrom<RegistrationJson<'_>> for Registration {
         let pei = json.pei.map(|pei| Pei::parse(&pei)).transpose();
         Ok(Self {
             pei: pei.map_err(|_| Error::BadAnswer)?,
-            supi: supi(json.supi)?,
             purged: json.purge_flag.unwrap_or(false),
             registration_time: time(json.registration_time)?,
             last_synchronization_time: time(json.last_synchronization_time)?,

@@ -39,10 +39,26 @@ pub(crate) fn decimal(text: &str) -> Option<u64> {
     })
 }
 
-/// Writes the digits in full. Only the `reveal` calls of this crate lead here.
+/// Shows the digits in full. Only the `reveal` calls of this crate lead here.
 impl Digits {
-    pub(crate) fn write(self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+    /// The digits as text, at the end of `space`. Every question to the core names somebody, and
+    /// the number formatting of `fmt` is slow.
+    fn text(self, space: &mut [u8; MAX_DIGITS]) -> &str {
+        let mut value = self.0 >> 4;
+        for place in space.iter_mut().rev() {
+            *place = b'0' + u8::try_from(value % 10).unwrap_or(0);
+            value /= 10;
+        }
         let length = usize::try_from(self.0 & 0xf).unwrap_or(0);
-        write!(f, "{:0length$}", self.0 >> 4)
+        let digits = space.get(MAX_DIGITS - length..).unwrap_or_default();
+        str::from_utf8(digits).unwrap_or_default()
+    }
+
+    pub(crate) fn write(self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.text(&mut [0; MAX_DIGITS]))
+    }
+
+    pub(crate) fn push_to(self, text: &mut String) {
+        text.push_str(self.text(&mut [0; MAX_DIGITS]));
     }
 }

@@ -2,7 +2,7 @@
 //!
 //! Known to every other part and knows none of them, which is why it is a crate of its own.
 //! `Debug` and `Display` of everything personal are masked; the one way to see a whole value is a
-//! call named `reveal`, so that `grep -rn 'reveal()'` lists every place that can disclose one.
+//! call named `reveal`, so that `grep -rn '\.reveal'` lists every place that can disclose one.
 //!
 //! What does not belong here: how a value travels (JSON, paths, headers) and what it is used for.
 //!

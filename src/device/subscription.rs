@@ -204,6 +204,27 @@ impl UeId {
     }
 }
 
+impl UeId {
+    /// Adds to `text` what `reveal` shows.
+    pub fn reveal_into(&self, text: &mut String) {
+        match self {
+            Self::Supi(Supi::Imsi(imsi)) => {
+                text.push_str("imsi-");
+                imsi.0.push_to(text);
+            }
+            Self::Supi(Supi::Other(other)) => text.push_str(other),
+            Self::Gpsi(Gpsi::Msisdn(number)) => {
+                text.push_str("msisdn-");
+                number.0.push_to(text);
+            }
+            Self::Gpsi(Gpsi::ExternalId(nai)) => {
+                text.push_str("extid-");
+                text.push_str(nai.reveal());
+            }
+        }
+    }
+}
+
 impl fmt::Display for Revealed<'_, UeId> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.0 {
@@ -287,11 +308,21 @@ mod tests {
     #[test]
     fn the_prefix_tells_the_kind_and_survives() {
         for text in ["imsi-001010000000001", "nai-user@realm.example"] {
-            assert_eq!(Supi::parse(text).unwrap().reveal().to_string(), text);
+            let supi = Supi::parse(text).unwrap();
+            assert_eq!(supi.reveal().to_string(), text);
+            assert_eq!(revealed(&supi.into()), text);
         }
-        for text in ["msisdn-34600000002", "extid-sensor-17@iot.example.com"] {
-            assert_eq!(Gpsi::parse(text).unwrap().reveal().to_string(), text);
+        for text in ["msisdn-00600000002", "extid-sensor-17@iot.example.com"] {
+            let gpsi = Gpsi::parse(text).unwrap();
+            assert_eq!(gpsi.reveal().to_string(), text);
+            assert_eq!(revealed(&gpsi.into()), text);
         }
+    }
+
+    fn revealed(ue: &UeId) -> String {
+        let mut text = String::new();
+        ue.reveal_into(&mut text);
+        text
     }
 
     #[test]

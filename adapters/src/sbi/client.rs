@@ -123,9 +123,8 @@ impl Client {
             let remaining = deadline.saturating_duration_since(Instant::now());
             let uri = endpoint.root().uri(path).ok_or(Error::BadAnswer)?;
             sent += 1;
-            let answer = lease
-                .exchange(inner.sender.get(uri, remaining), inner.limit())
-                .await;
+            let request = inner.sender.get(uri, remaining, lease.is_first);
+            let answer = lease.exchange(request, inner.limit()).await;
             let otherwise = match answer {
                 Ok(answer) if answer.status() == StatusCode::SERVICE_UNAVAILABLE => {
                     endpoint.rest(&inner.shared, answer.retry_after().unwrap_or(0));

@@ -1,7 +1,8 @@
 //! One instance of a network function: its connections, kept open, and what is known of its health.
 
+use std::mem;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -53,31 +54,46 @@ pub(super) struct Endpoint {
 struct Slot {
     /// Tells without the lock whether a sender is there.
     ready: AtomicBool,
-    sender: Mutex<Option<SendRequest<Bytes>>>,
+    connection: Mutex<Option<Occupant>>,
     in_flight: AtomicUsize,
 }
 
+/// A connection that is there to be leased.
+#[derive(Debug)]
+struct Occupant {
+    sender: SendRequest<Bytes>,
+    /// Whether anything was asked on it.
+    used: bool,
+}
+
 impl Slot {
+    fn connection(&self) -> MutexGuard<'_, Option<Occupant>> {
+        self.connection
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+    }
+
     fn fill(&self, sender: SendRequest<Bytes>) {
-        *self.sender.lock().unwrap_or_else(PoisonError::into_inner) = Some(sender);
+        *self.connection() = Some(Occupant {
+            sender,
+            used: false,
+        });
         self.ready.store(true, Ordering::Release);
     }
 
     /// In this order: where there is no sender, `ready` says so already.
     fn empty(&self) {
         self.ready.store(false, Ordering::Release);
-        *self.sender.lock().unwrap_or_else(PoisonError::into_inner) = None;
+        *self.connection() = None;
     }
 
     fn lease(&self) -> Option<Lease<'_>> {
-        let sender = self
-            .sender
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .clone()?;
+        let mut connection = self.connection();
+        let occupant = connection.as_mut()?;
         self.in_flight.fetch_add(1, Ordering::Relaxed);
         Some(Lease {
-            sender,
+            sender: occupant.sender.clone(),
+            is_first: !mem::replace(&mut occupant.used, true),
             in_flight: &self.in_flight,
         })
     }
@@ -86,6 +102,8 @@ impl Slot {
 /// The right to one stream of a connection; counts as its load while it lives.
 pub(super) struct Lease<'a> {
     pub(super) sender: SendRequest<Bytes>,
+    /// Nothing was asked on this connection before.
+    pub(super) is_first: bool,
     in_flight: &'a AtomicUsize,
 }
 

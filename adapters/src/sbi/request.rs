@@ -2,9 +2,10 @@
 //! identifiers encoded.
 
 use std::fmt::{self, Write as _};
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
+use device::UeId;
 use http::header::{ACCEPT, HeaderName, USER_AGENT};
 use http::uri::PathAndQuery;
 use http::{HeaderMap, HeaderValue, Method, Request, Uri, Version};
@@ -12,6 +13,7 @@ use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_encode};
 use uuid::Uuid;
 
 use super::Error;
+use super::date::sender_timestamp;
 
 static MAX_RSP_TIME: HeaderName = HeaderName::from_static("3gpp-sbi-max-rsp-time");
 static SENDER_TIMESTAMP: HeaderName = HeaderName::from_static("3gpp-sbi-sender-timestamp");
@@ -39,14 +41,21 @@ impl Sender {
 
     /// A GET of `uri` whose answer is of use for `remaining` more. `3gpp-Sbi-Correlation-Info` is
     /// left out: its registered forms are all personal identifiers.
-    pub(super) fn get(&self, uri: Uri, remaining: Duration) -> Request<()> {
-        let mut headers = HeaderMap::with_capacity(4);
-        headers.insert(USER_AGENT, self.user_agent.clone());
-        headers.insert(ACCEPT, ACCEPTED.clone());
+    ///
+    /// `introduces` is for the first one on a connection: it brings the names of the headers that
+    /// change all the time into the HPACK table, for the later ones to refer to. Their values
+    /// have no place there: each would be searched for among all earlier ones.
+    pub(super) fn get(&self, uri: Uri, remaining: Duration, introduces: bool) -> Request<()> {
         let milliseconds = u32::try_from(remaining.as_millis().min(MOST_RSP_TIME)).unwrap_or(0);
-        headers.insert(MAX_RSP_TIME.clone(), HeaderValue::from(milliseconds));
-        if let Some(timestamp) = sender_timestamp(SystemTime::now()) {
-            headers.insert(SENDER_TIMESTAMP.clone(), timestamp);
+        let mut max_rsp_time = HeaderValue::from(milliseconds);
+        max_rsp_time.set_sensitive(!introduces);
+        let mut headers = HeaderMap::with_capacity(4);
+        headers.insert(&USER_AGENT, self.user_agent.clone());
+        headers.insert(&ACCEPT, ACCEPTED.clone());
+        headers.insert(&MAX_RSP_TIME, max_rsp_time);
+        if let Some(mut timestamp) = sender_timestamp(SystemTime::now()) {
+            timestamp.set_sensitive(!introduces);
+            headers.insert(&SENDER_TIMESTAMP, timestamp);
         }
         let mut request = Request::new(());
         *request.method_mut() = Method::GET;
@@ -55,20 +64,6 @@ impl Sender {
         *request.headers_mut() = headers;
         request
     }
-}
-
-/// An HTTP date with milliseconds (TS 29.500 5.2.3.3.2).
-fn sender_timestamp(now: SystemTime) -> Option<HeaderValue> {
-    let milliseconds = now.duration_since(UNIX_EPOCH).ok()?.subsec_millis();
-    let mut text = httpdate::fmt_http_date(now);
-    let seconds = text.strip_suffix(" GMT")?.len();
-    text.truncate(seconds);
-    write!(text, ".{milliseconds:03} GMT").ok()?;
-    let mut timestamp = HeaderValue::from_maybe_shared(Bytes::from(text)).ok()?;
-    // Not worth a place in the HPACK table: it never comes again, and the table would be searched
-    // through all earlier ones for it.
-    timestamp.set_sensitive(true);
-    Some(timestamp)
 }
 
 /// Everything but the unreserved characters of RFC 3986 2.3 is encoded.
@@ -102,6 +97,19 @@ impl Path {
         self
     }
 
+    /// Adds an identifier as one path segment.
+    pub(crate) fn identifier(mut self, ue: &UeId) -> Self {
+        let begin = self.0.len();
+        ue.reveal_into(&mut self.0);
+        let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'-';
+        if !self.0.bytes().skip(begin).all(is_plain) {
+            let identifier = self.0.split_off(begin);
+            self.0
+                .extend(percent_encode(identifier.as_bytes(), RESERVED));
+        }
+        self
+    }
+
     /// The whole; an error only when it is longer than a URI can be, which only a value that the
     /// core itself gave can make it.
     pub(crate) fn build(self) -> Result<PathAndQuery, Error> {
@@ -123,19 +131,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_sender_timestamp_follows_its_grammar() {
-        let time = UNIX_EPOCH + Duration::from_millis(784_111_777_042);
-        assert_eq!(
-            sender_timestamp(time).unwrap(),
-            "Sun, 06 Nov 1994 08:49:37.042 GMT"
-        );
-    }
-
-    #[test]
     fn every_header_is_there_once() {
         let id = Uuid::nil();
-        let request =
-            Sender::new(id).get(Uri::from_static("http://udm:80/x"), Duration::from_hours(1));
+        let request = Sender::new(id).get(
+            Uri::from_static("http://udm:80/x"),
+            Duration::from_hours(1),
+            false,
+        );
         let headers = request.headers();
         assert_eq!(headers.len(), 4);
         assert_eq!(
@@ -148,6 +150,17 @@ mod tests {
         );
         assert_eq!(headers["3gpp-sbi-max-rsp-time"], "99999");
         assert_eq!(headers["3gpp-sbi-sender-timestamp"].len(), 33);
+    }
+
+    #[test]
+    fn identifiers_are_encoded_where_they_have_to_be() {
+        for (identifier, encoded) in [
+            ("imsi-001010000000001", "/imsi-001010000000001"),
+            ("nai-a/b@c", "/nai-a%2Fb%40c"),
+        ] {
+            let ue = UeId::from(device::Supi::parse(identifier).unwrap());
+            assert_eq!(Path::new("/").identifier(&ue).build().unwrap(), encoded);
+        }
     }
 
     #[test]

@@ -166,7 +166,6 @@ async fn each_answer_about_a_registration_has_its_meaning_and_is_asked_once() {
         (Reply::json(200, r#"{"pei":"imeisv-49015"#), bad()),
         (Reply::json(200, r#"{"pei":7}"#), bad()),
         (Reply::json(200, r#"{"pei":"imei-1"}"#), bad()),
-        (Reply::json(200, r#"{"supi":"001010000000001"}"#), bad()),
         (
             Reply::json(200, r#"{"registrationTime":"yesterday"}"#),
             bad(),
@@ -229,7 +228,6 @@ async fn a_registration_is_read_with_the_headers_of_its_answer() {
     let imei = registration.pei.unwrap().imei().unwrap();
     assert_eq!(imei.reveal().to_string(), "490154203237518");
     assert!(registration.purged);
-    assert_eq!(registration.supi, Some(supi()));
     let times = [
         registration.registration_time,
         registration.last_synchronization_time,
@@ -255,10 +253,7 @@ async fn only_what_is_read_has_to_be_there() {
     let AmfRegistration::Registered(registration) = answer.unwrap() else {
         panic!("registered")
     };
-    assert_eq!(
-        (registration.pei, registration.supi, registration.purged),
-        (None, None, false)
-    );
+    assert_eq!((registration.pei, registration.purged), (None, false));
     assert_eq!(
         (registration.registration_time, registration.max_age),
         (None, None)
