@@ -50,7 +50,6 @@ async fn without_consent_nothing_is_told_and_no_device_looked_up() {
         json!({"NW_CAP_EXPOSURE": "CONSENT_GIVEN_"}),
         json!({"ANALYTICS": "CONSENT_GIVEN"}),
         json!({}),
-        json!(null),
     ];
     for (index, consent) in none.iter().enumerate() {
         let number = format!("{}", 34_700_000 + index);
@@ -64,6 +63,25 @@ async fn without_consent_nothing_is_told_and_no_device_looked_up() {
     for ask in both("34600000006", &token) {
         let answer = rig.bridge.send(&ask).await;
         answer.is_error(403, "PERMISSION_DENIED");
+    }
+    // What is no word at all is a core that cannot say.
+    let nonsense = [
+        json!(null),
+        json!(true),
+        json!(["CONSENT_GIVEN"]),
+        json!({}),
+    ];
+    for (index, value) in nonsense.iter().enumerate() {
+        let number = format!("{}", 34_720_000 + index);
+        subscriber(&rig, &number, &json!({ "NW_CAP_EXPOSURE": value })).await;
+        for ask in both(&number, &token) {
+            let answer = rig.bridge.send(&ask).await;
+            assert!(
+                matches!(answer.status, 403 | 503),
+                "{value}: {}",
+                answer.status
+            );
+        }
     }
     assert_eq!(asked_for_equipment(&rig).await, 0);
     // A three-legged token is no consent by itself.

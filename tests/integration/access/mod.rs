@@ -1,9 +1,13 @@
 //! Who may ask, and what they may see: tokens, consent, limits, audit.
 
+mod audit;
 mod consent;
 mod forged;
 mod keys;
+mod limits;
 mod order;
+mod provider;
+mod rotation;
 mod support;
 mod three_legged;
 mod tokens;

@@ -1,11 +1,14 @@
 //! A bridge that wants tokens, and consumers that have them.
 
+use std::net::SocketAddr;
+
 use pei_bridge::config::{AuthMode, Config, ConsentMode, Issuer, IssuerUrl};
 use simcore::{Options, Simcore};
 
-use crate::support::client::Ask;
+use crate::support::client::{self, Ask};
 use crate::support::control::Control;
-use crate::support::{Bridge, Rig, config};
+use crate::support::process::{Service, file};
+use crate::support::{Bridge, Rig, config, eventually};
 
 /// Both operations, as a form writes them.
 pub const SCOPES: &str =
@@ -33,7 +36,7 @@ pub async fn guarded(change: impl FnOnce(&mut Config)) -> Rig {
 }
 
 /// The issuer beside a core.
-pub fn issuer(control: std::net::SocketAddr) -> Issuer {
+pub fn issuer(control: SocketAddr) -> Issuer {
     let name = format!("http://{control}/oidc");
     let jwks_uri = IssuerUrl::parse(&format!("{name}/jwks")).unwrap();
     Issuer {
@@ -58,4 +61,59 @@ pub async fn token_for(rig: &Rig, hint: &str) -> String {
 /// `retrieve-identifier` for a phone number.
 pub fn ask_number(number: &str, token: &str) -> Ask {
     Ask::identifier(&serde_json::json!({ "phoneNumber": number })).bearer(token)
+}
+
+/// Lines for sections of a configuration file.
+#[derive(Default)]
+pub struct Settings<'a> {
+    pub api: &'a str,
+    pub audit: &'a str,
+    pub log: &'a str,
+    /// Whole sections.
+    pub more: &'a str,
+    /// An issuer of its own instead of the one beside the core.
+    pub issuers: Option<&'a str>,
+}
+
+/// The real binary.
+pub struct Served {
+    pub service: Service,
+    pub api: SocketAddr,
+    pub admin: SocketAddr,
+}
+
+/// Starts the binary before the core of this rig.
+pub async fn serve(rig: &Rig, settings: &Settings<'_>) -> Served {
+    let core = rig.core.core_addr();
+    let issuer = format!("http://{}/oidc", rig.control.0);
+    let beside = format!(
+        "[[auth.issuers]]\nissuer = \"{issuer}\"\naudience = \"{AUDIENCE}\"\n\
+         jwks_uri = \"{issuer}/jwks\"\n"
+    );
+    let text = format!(
+        "[api]\nlisten = \"127.0.0.1:0\"\n{}\n[admin]\nlisten = \"127.0.0.1:0\"\n\
+         [core]\nudm = [\"http://{core}\"]\nbsf = [\"http://{core}\"]\nupf = [\"http://{core}\"]\n\
+         [audit]\n{}\n[log]\nformat = \"text\"\n{}\n{}\n{}",
+        settings.api,
+        settings.audit,
+        settings.log,
+        settings.more,
+        settings.issuers.unwrap_or(&beside),
+    );
+    let config = file(".toml", &text);
+    let service = Service::start(&["serve", "--config", config.to_str().unwrap()]);
+    let line = service.until_says("serving").await;
+    let [api, admin] = ["api=", "admin="].map(|name| {
+        let (_, rest) = line.split_once(name).unwrap();
+        rest.split_whitespace().next().unwrap().parse().unwrap()
+    });
+    eventually("it is ready", async || {
+        (client::get(admin, "/readyz").await.0 == 200).then_some(())
+    })
+    .await;
+    Served {
+        service,
+        api,
+        admin,
+    }
 }
