@@ -2,8 +2,10 @@
 
 mod audit;
 mod consent;
+mod flood;
 mod forged;
 mod keys;
+mod leaks;
 mod limits;
 mod order;
 mod provider;
