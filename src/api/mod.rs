@@ -46,6 +46,9 @@ use trail::Trail;
 /// Seconds after which a request that found no room may be sent again.
 const SHED_RETRY_AFTER: u32 = 1;
 
+/// What a request that used up its own time still has for its record.
+const RECORD_TIME: Duration = Duration::from_millis(200);
+
 /// The API: everything that a request needs to be answered.
 pub struct Api {
     parts: Parts,
@@ -107,10 +110,13 @@ impl Api {
         let route = route.ok();
         if let (Some(audit), Some(route)) = (&self.parts.audit, route) {
             let code = outcome.as_ref().err().map(|error| error.code);
-            let recorded = trail.record(audit, route, &correlator, code, started).await;
-            outcome = recorded
-                .map_err(|_| ApiError::unavailable(None))
-                .and(outcome);
+            let recorded = trail.record(audit, route, &correlator, code, started);
+            // A disk that hangs is one that cannot be written.
+            let longest = deadline.max(Instant::now() + RECORD_TIME);
+            outcome = match tokio::time::timeout_at(longest, recorded).await {
+                Ok(Ok(())) => outcome,
+                Ok(Err(_)) | Err(_) => Err(ApiError::unavailable(None)),
+            };
         }
         trail.settle(outcome.as_ref().err());
         self.respond(route, correlator, outcome, started.elapsed())

@@ -357,13 +357,13 @@ impl Walk<'_> {
         subscription: UeId,
         identifier: Option<&Identifier>,
     ) -> Result<Answer, LookupError> {
-        let subscription = &*self.subscription.insert(subscription);
+        let subscription = self.subscription.insert(subscription);
         self.lookup
             .check_token(self.caller, subscription, identifier, self.deadline)
             .await?;
-        let (supi, disclosure) = match self.authority {
+        let disclosure = match self.authority {
             Authority::Nobody | Authority::Exempt | Authority::Refused => {
-                (None, Disclosure::of(self.wanted))
+                Disclosure::of(self.wanted)
             }
             Authority::Core => {
                 let supi = self
@@ -371,16 +371,19 @@ impl Walk<'_> {
                     .subscription
                     .supi(subscription, self.deadline)
                     .await?;
-                let given = self
-                    .lookup
+                // One name from here on, whichever identifier was asked with.
+                *subscription = UeId::Supi(supi.clone());
+                self.lookup
                     .consent
                     .of(&supi, self.wanted, self.deadline)
-                    .await?;
-                (Some(UeId::Supi(supi)), given)
+                    .await?
             }
         };
-        let ue_id = supi.as_ref().unwrap_or(subscription);
-        let equipment = self.lookup.equipment.of(ue_id, self.deadline).await?;
+        let equipment = self
+            .lookup
+            .equipment
+            .of(subscription, self.deadline)
+            .await?;
         let imei = equipment.pei.imei().ok_or(LookupError::NoImei)?;
         let imeisv = equipment.pei.imeisv();
         let last_checked = equipment.last_checked;

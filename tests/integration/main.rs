@@ -16,6 +16,7 @@
 
 mod support;
 
+mod access;
 mod addresses;
 mod admin;
 mod caches;

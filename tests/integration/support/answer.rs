@@ -8,7 +8,7 @@ use super::client::{Ask, RETRIEVE_TYPE};
 use super::schemas;
 
 /// What a consumer may see in the head of an answer, and nothing else.
-const ALLOWED_HEADERS: [&str; 8] = [
+const ALLOWED_HEADERS: [&str; 9] = [
     "allow",
     "cache-control",
     "connection",
@@ -16,8 +16,12 @@ const ALLOWED_HEADERS: [&str; 8] = [
     "content-type",
     "date",
     "retry-after",
+    "www-authenticate",
     "x-correlator",
 ];
+
+/// Any part of a token of this length gives it away.
+const TOKEN_PART: usize = 16;
 
 #[derive(Debug, Clone)]
 pub struct Answer {
@@ -99,7 +103,14 @@ impl Answer {
         }
         assert_eq!(self.header("cache-control"), Some("no-store"));
         assert_eq!(self.header("allow"), (self.status == 405).then_some("POST"));
-        assert!(self.header("retry-after").is_none() || self.status == 503);
+        match self.status {
+            429 => assert!(self.header("retry-after").is_some(), "429 says when"),
+            503 => {}
+            _ => assert!(self.header("retry-after").is_none()),
+        }
+        let challenge = self.header("www-authenticate");
+        assert_eq!(challenge.is_some(), self.status == 401, "{challenge:?}");
+        assert!(challenge.is_none_or(|it| it.contains("Bearer") || it.contains("DPoP")));
     }
 
     fn check_device(&self, ask: &Ask) {
@@ -133,6 +144,12 @@ impl Answer {
         assert!(!message.is_empty());
         for secret in identifiers(&ask.body) {
             assert!(!message.contains(&secret), "the message repeats {secret}");
+        }
+        for (_, credentials) in ask.headers.iter().filter(|(it, _)| *it == "authorization") {
+            for part in credentials.as_bytes().chunks_exact(TOKEN_PART) {
+                let told = self.body.windows(TOKEN_PART).any(|window| window == part);
+                assert!(!told, "the body repeats the token");
+            }
         }
     }
 }

@@ -69,6 +69,11 @@ impl Ask {
         self
     }
 
+    /// With this token.
+    pub fn bearer(self, token: &str) -> Self {
+        self.header("authorization", format!("Bearer {token}"))
+    }
+
     pub fn without(mut self, name: &str) -> Self {
         self.headers.retain(|(it, _)| *it != name);
         self
@@ -104,6 +109,7 @@ pub struct Connection {
 impl Connection {
     pub async fn http1(to: SocketAddr) -> Self {
         let stream = TcpStream::connect(to).await.unwrap();
+        stream.set_nodelay(true).unwrap();
         let (sender, connection) = http1::handshake(TokioIo::new(stream)).await.unwrap();
         tokio::spawn(connection);
         Self {
@@ -115,6 +121,7 @@ impl Connection {
     /// With prior knowledge.
     pub async fn http2(to: SocketAddr) -> Self {
         let stream = TcpStream::connect(to).await.unwrap();
+        stream.set_nodelay(true).unwrap();
         let (sender, connection) = http2::handshake(TokioExecutor::new(), TokioIo::new(stream))
             .await
             .unwrap();

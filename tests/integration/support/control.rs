@@ -11,6 +11,7 @@ pub const GET_3GPP: &str = "Get3GppRegistration";
 pub const GET_NON_3GPP: &str = "GetNon3GppRegistration";
 pub const TRANSLATE: &str = "GetSupiOrGpsi";
 pub const GET_BINDINGS: &str = "GetPCFBindings";
+pub const GET_UC_DATA: &str = "GetUcData";
 pub const UE_IP_INFO: &str = "SearchUeIpInfo";
 
 #[derive(Debug, Clone, Copy)]
@@ -76,6 +77,20 @@ impl Control {
             "amf3gpp": amf3gpp,
         }))
         .await;
+    }
+
+    /// Changes what a subscriber consents to.
+    pub async fn consent(&self, supi: &str, consent: &Value) {
+        let path = format!("/sim/subscribers/{supi}/consent");
+        self.done(Method::POST, &path, &consent.to_string()).await;
+    }
+
+    /// A token of the issuer beside the core, with more form parameters than its grant type.
+    pub async fn token(&self, form: &str) -> String {
+        let form = format!("grant_type=client_credentials&{form}");
+        let text = self.done(Method::POST, "/oidc/token", &form).await;
+        let answer: Value = serde_json::from_str(&text).unwrap();
+        answer["access_token"].as_str().unwrap().to_owned()
     }
 
     pub async fn release_session(&self, pdu_session_ref: &str) {

@@ -94,6 +94,11 @@ impl Service {
         }
     }
 
+    /// Of the process.
+    pub fn id(&self) -> u32 {
+        self.child.id().unwrap()
+    }
+
     /// Waits for a line of the log that holds this, and gives it.
     pub async fn until_says(&self, what: &str) -> String {
         eventually(what, async || {

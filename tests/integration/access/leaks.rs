@@ -1,0 +1,251 @@
+//! Ten thousand mixed requests with everything switched on and the log at its lowest level: nothing
+//! personal and no secret is written anywhere.
+
+use std::collections::{BTreeSet, HashSet};
+
+use serde_json::{Value, json};
+
+use super::support::{SCOPES, Settings, guarded, serve, token_for, token_of};
+use crate::support::Rig;
+use crate::support::client::{self, Ask, Connection};
+use crate::support::control::{GET_3GPP, GET_BINDINGS, GET_UC_DATA, TRANSLATE, UE_IP_INFO};
+use crate::support::process::file;
+
+const REQUESTS: usize = 10_000;
+/// A part of a token that is this long gives it away.
+const TELLING: usize = 16;
+/// Any part that is telling holds one of these whole.
+const PIECE: usize = TELLING / 2;
+const KEY: &str = "the-key-of-the-pseudonyms-0123456789abcdef";
+
+/// What leads to a subscriber or a device here, in each form that may be written.
+const PERSONAL: [&str; 22] = [
+    "123456789",
+    "34600000002",
+    "34600000006",
+    "34999999999",
+    "346000000",
+    "00101000000",
+    "imsi-",
+    "msisdn-",
+    "extid-",
+    "49015420",
+    "356938035643",
+    "35693803",
+    "domain.com",
+    "iot.example",
+    "sensor-17",
+    "84.125.93.10",
+    "10.45.0.1",
+    "198.51.100.7",
+    "2001:db8",
+    "2001%3A",
+    "tel:",
+    "ipport:",
+];
+
+fn bodies() -> Vec<Value> {
+    let address = |port: u32| json!({"publicAddress": "84.125.93.10", "publicPort": port});
+    vec![
+        json!({"phoneNumber": "+123456789"}),
+        json!({"phoneNumber": "34600000002"}),
+        json!({"phoneNumber": "34600000006"}),
+        json!({"phoneNumber": "34999999999"}),
+        json!({"phoneNumber": "34600000002x"}),
+        json!({"networkAccessIdentifier": "123456789@domain.com"}),
+        json!({"networkAccessIdentifier": "sensor-17@iot.example.com"}),
+        json!({"networkAccessIdentifier": "sensor-17@iot@example.com"}),
+        json!({"ipv6Address": "2001:db8:85a3:8d3:1319:8a2e:370:7344"}),
+        json!({"ipv6Address": "2001:db8::/64"}),
+        json!({"ipv4Address": address(59_765)}),
+        json!({"ipv4Address": address(597_650)}),
+        json!({"ipv4Address": {"publicAddress": "84.125.93.10", "privateAddress": "10.45.0.1"}}),
+        json!({"ipv4Address": {"publicAddress": "198.51.100.7", "publicPort": 4000}}),
+        json!({"phoneNumber": "123456789", "networkAccessIdentifier": "sensor-17@iot.example.com"}),
+    ]
+}
+
+/// Good ones, three-legged ones, and bad ones of each kind.
+async fn tokens(rig: &Rig) -> Vec<String> {
+    let mut tokens = vec![token_of(rig, "shop").await, token_of(rig, "police").await];
+    for hint in [
+        "tel:+123456789",
+        "ipport:84.125.93.10:59765",
+        "tel:+34999999999",
+    ] {
+        tokens.push(token_for(rig, hint).await);
+    }
+    for form in [
+        "expires_in=-60",
+        "not_before=600",
+        "issuer=http://other",
+        "audience=other",
+        "key=unknown",
+        "alg=ES256",
+        "login_hint=tel:34600000002",
+    ] {
+        tokens.push(
+            rig.control
+                .token(&format!("client_id=shop&{SCOPES}&{form}"))
+                .await,
+        );
+    }
+    tokens.push(rig.control.token("client_id=shop&scope=openid").await);
+    tokens.push(tokens[0].chars().rev().collect());
+    tokens
+}
+
+/// Requests of one consumer after the other; what was told in errors.
+async fn asked(mut connection: Connection, asks: Vec<Ask>) -> String {
+    let mut told = BTreeSet::new();
+    for ask in asks {
+        let answer = connection.send(&ask).await;
+        if answer.status != 200 {
+            let body = String::from_utf8_lossy(&answer.body).into_owned();
+            told.insert(format!("{body} {:?}", answer.headers));
+        }
+    }
+    told.into_iter().collect::<Vec<_>>().join("\n")
+}
+
+/// The mixture; `round` shifts what is combined with what.
+fn mixture(tokens: &[String], round: usize, count: usize) -> Vec<Ask> {
+    let bodies = bodies();
+    let one = |index: usize| {
+        let number = round * count + index;
+        let body = &bodies[number % bodies.len()];
+        let ask = match number % 7 {
+            0 => Ask::device_type(body),
+            _ => Ask::identifier(body),
+        };
+        let token = &tokens[number % tokens.len()];
+        match number % 41 {
+            0 => ask,
+            1 => ask.bearer(token).bearer(token),
+            2 => ask.header("authorization", format!("Basic {token}")),
+            3 => {
+                let path = format!("{}?access_token={token}", ask.path);
+                ask.path(&path)
+            }
+            4 => ask.bearer(token).header("x-correlator", "34600000002"),
+            5 => ask.bearer(token).header("accept", "x/123456789"),
+            6 => ask
+                .path("/device-identifier/v0.1.0/123456789")
+                .bearer(token),
+            7 => ask.bearer(token).header("cookie", token.clone()),
+            _ => ask.bearer(token),
+        }
+    };
+    (0..count).map(one).collect()
+}
+
+/// Where one of the pieces stands in a text. Only runs of the alphabet of tokens can hold one.
+fn token_in(text: &str, pieces: &HashSet<&[u8]>) -> Option<String> {
+    let of_tokens = |c: char| c.is_ascii_alphanumeric() || c == '-' || c == '_';
+    let runs: HashSet<&str> = text
+        .split(|c| !of_tokens(c))
+        .filter(|run| run.len() >= TELLING)
+        .collect();
+    let tells = |run: &&&str| {
+        run.as_bytes()
+            .windows(PIECE)
+            .any(|piece| pieces.contains(piece))
+    };
+    runs.iter().find(tells).map(|run| (*run).to_owned())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn ten_thousand_requests_leave_nothing_personal_behind() {
+    let rig = guarded(|_| {}).await;
+    let audit_file = file(".audit", "");
+    let key_file = file(".key", KEY);
+    let audit = format!(
+        "sink = \"file\"\nfile = \"{}\"\npseudonym_key = {{ file = \"{}\" }}",
+        audit_file.display(),
+        key_file.display()
+    );
+    let settings = Settings {
+        api: "request_timeout = \"1s\"",
+        audit: &audit,
+        log: "level = \"trace,h2=trace,hyper=trace,adapters=trace,rustls=trace\"",
+        more: "[consent]\nexempt_consumers = [\"police\"]\n\
+               [cache]\nequipment = \"5ms\"\nconsent = \"5ms\"\nnone_found = \"5ms\"\n\
+               [limits.classes.slow]\nconsumers = [\"shop\"]\nrequests_per_second = 500\n\
+               distinct_subscribers_per_hour = 8\n",
+        issuers: None,
+    };
+    let served = serve(&rig, &settings).await;
+    let tokens = tokens(&rig).await;
+    let faults = [
+        json!({"status": 403, "cause": "MSISDN_34600000002"}),
+        json!({"status": 404, "cause": "imsi-001010000000001"}),
+        json!({"status": 503, "retryAfter": 1}),
+        json!({"mode": "garbage"}),
+        json!({"mode": "truncate"}),
+        json!({"mode": "reset"}),
+        json!({"mode": "goaway"}),
+    ];
+    let rounds = 10;
+    let workers = 4;
+    let each = REQUESTS / rounds / workers;
+    let mut told = String::new();
+    for round in 0..rounds {
+        rig.control.clear_faults().await;
+        // The first rounds go well.
+        if let Some(fault) = round.checked_sub(rounds - faults.len()) {
+            for operation in [GET_3GPP, GET_BINDINGS, GET_UC_DATA, TRANSLATE, UE_IP_INFO] {
+                let mut fault = faults[fault].clone();
+                fault["probability"] = json!(0.5);
+                rig.control.fault(operation, &fault).await;
+            }
+        }
+        let mut asking = Vec::new();
+        for worker in 0..workers {
+            let connection = match worker % 2 {
+                0 => Connection::http1(served.api).await,
+                _ => Connection::http2(served.api).await,
+            };
+            let asks = mixture(&tokens, round * workers + worker, each);
+            asking.push(tokio::spawn(asked(connection, asks)));
+        }
+        for task in asking {
+            told += &task.await.unwrap();
+        }
+    }
+    let (_, metrics) = client::get(served.admin, "/metrics").await;
+    let ended = served.service.terminate().await;
+    assert_eq!(ended.code, Some(0));
+    let audit = std::fs::read_to_string(&audit_file).unwrap();
+    assert!(
+        audit.lines().count() > REQUESTS * 9 / 10,
+        "it was all recorded"
+    );
+    assert!(
+        ended.stderr.contains("answered"),
+        "the log is at its lowest level"
+    );
+    let pieces: HashSet<&[u8]> = tokens
+        .iter()
+        .flat_map(|token| token.as_bytes().chunks_exact(PIECE))
+        .collect();
+    let places = [
+        ("an error", &told),
+        ("the metrics", &metrics),
+        ("the audit", &audit),
+        ("standard error", &ended.stderr),
+        ("standard output", &ended.stdout),
+    ];
+    for (place, text) in places {
+        check(place, text);
+        let token = token_in(text, &pieces);
+        assert!(token.is_none(), "{place} tells a token: {token:?}");
+    }
+}
+
+/// Whatever is personal or secret, however little of it.
+fn check(place: &str, text: &str) {
+    for secret in PERSONAL.iter().chain([&KEY, &"the-key-of", &"Bearer ey"]) {
+        let line = text.lines().find(|line| line.contains(secret));
+        assert!(line.is_none(), "{place} tells {secret}: {line:?}");
+    }
+}

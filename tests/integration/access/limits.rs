@@ -1,0 +1,195 @@
+//! How much a consumer may ask: by second, by day, by distinct subscribers.
+
+use std::time::Instant;
+
+use pei_bridge::config::LimitsClass;
+use serde_json::json;
+
+use super::support::{ask_number, guarded, token_of};
+use crate::support::Rig;
+use crate::support::client::{Ask, Connection};
+
+const HOUR: u32 = 3600;
+const DAY: u32 = 24 * HOUR;
+
+async fn limited(rig: &Rig, limit: &str) -> f64 {
+    let label = format!("limit=\"{limit}\"");
+    rig.bridge
+        .metric("pei_bridge_limited_total", &[&label])
+        .await
+}
+
+fn about(metric: f64, expected: usize) -> bool {
+    (metric - f64::from(u32::try_from(expected).unwrap())).abs() < 0.1
+}
+
+/// The statuses of so many requests that are under way at once.
+async fn at_once(rig: &Rig, ask: &Ask, times: usize) -> Vec<u16> {
+    let connection = Connection::http2(rig.bridge.api).await;
+    let asking = (0..times).map(|_| {
+        let (mut connection, ask) = (connection.clone(), ask.clone());
+        tokio::spawn(async move { connection.send(&ask).await.status })
+    });
+    let mut statuses = Vec::new();
+    for task in asking.collect::<Vec<_>>() {
+        statuses.push(task.await.unwrap());
+    }
+    statuses
+}
+
+#[tokio::test]
+async fn beyond_rate_and_burst_is_429() {
+    let rig = guarded(|config| {
+        config.limits.requests_per_second = 1;
+        config.limits.burst = 5;
+    })
+    .await;
+    let ask = Ask::any().bearer(&token_of(&rig, "hasty").await);
+    let begun = Instant::now();
+    let statuses = at_once(&rig, &ask, 60).await;
+    let seconds = usize::try_from(begun.elapsed().as_secs()).unwrap() + 1;
+    let admitted = statuses.iter().filter(|status| **status == 200).count();
+    assert!(
+        (5..=5 + seconds).contains(&admitted),
+        "{admitted} in {seconds} s"
+    );
+    let refused = statuses.iter().filter(|status| **status == 429).count();
+    assert_eq!(admitted + refused, statuses.len());
+    assert!(about(limited(&rig, "rate").await, refused));
+    // Another consumer has a rate of its own; another token of the same one has not.
+    let other = Ask::any().bearer(&token_of(&rig, "patient").await);
+    assert_eq!(rig.bridge.send(&other).await.status, 200);
+    let again = Ask::any().bearer(&token_of(&rig, "hasty").await);
+    let mut connection = Connection::http1(rig.bridge.api).await;
+    let mut refusal = connection.send(&again).await;
+    while refusal.status == 200 {
+        refusal = connection.send(&again).await;
+    }
+    refusal.is_error(429, "TOO_MANY_REQUESTS");
+    assert_eq!(refusal.header("retry-after"), Some("1"));
+}
+
+#[tokio::test]
+async fn only_what_was_answered_uses_up_the_quota() {
+    let rig = guarded(|config| config.limits.requests_per_day = 4).await;
+    let token = token_of(&rig, "consumer").await;
+    let unscoped = rig.control.token("client_id=consumer&scope=openid").await;
+    let good = ask_number("123456789", &token);
+    let unknown = ask_number("34999999999", &token);
+    let silent = ask_number("34600000007", &token);
+    for _ in 0..5 {
+        for (ask, status) in [
+            (good.clone().body("{"), 400),
+            (good.clone().without("content-type"), 400),
+            (ask_number("x", &token), 400),
+            (Ask::any(), 401),
+            (ask_number("123456789", &unscoped), 403),
+            (ask_number("34600000006", &token), 403),
+        ] {
+            assert_eq!(rig.bridge.send(&ask).await.status, status);
+        }
+    }
+    for (ask, status) in [(&good, 200), (&unknown, 404), (&silent, 404), (&good, 200)] {
+        assert_eq!(rig.bridge.send(ask).await.status, status);
+    }
+    for count in 1..4 {
+        let answer = rig.bridge.send(&good).await;
+        answer.is_error(429, "TOO_MANY_REQUESTS");
+        let wait: u32 = answer.header("retry-after").unwrap().parse().unwrap();
+        assert!((1..=DAY).contains(&wait), "{wait}");
+        assert!(about(limited(&rig, "quota").await, count));
+    }
+    let other = token_of(&rig, "other").await;
+    assert_eq!(
+        rig.bridge
+            .send(&ask_number("123456789", &other))
+            .await
+            .status,
+        200
+    );
+}
+
+/// However many come at once.
+#[tokio::test]
+async fn a_quota_is_exact() {
+    let rig = guarded(|config| config.limits.requests_per_day = 20).await;
+    let ask = Ask::any().bearer(&token_of(&rig, "consumer").await);
+    let statuses = at_once(&rig, &ask, 80).await;
+    let admitted = statuses.iter().filter(|status| **status == 200).count();
+    assert_eq!(admitted, 20);
+}
+
+#[tokio::test]
+async fn who_walks_through_numbers_is_stopped_and_seen() {
+    let rig = guarded(|config| config.limits.distinct_subscribers_per_hour = 5).await;
+    let walker = token_of(&rig, "walker").await;
+    // Known or not, consenting or not: each is one more.
+    for (number, status) in [
+        ("123456789", 200),
+        ("+123456789", 200),
+        ("34600000002", 200),
+        ("34600000006", 403),
+        ("34999999999", 404),
+        ("34999999998", 404),
+        ("123456789", 200),
+        ("34999999997", 429),
+        ("34600000003", 429),
+        ("34999999999", 404),
+        ("34600000002", 200),
+    ] {
+        let answer = rig.bridge.send(&ask_number(number, &walker)).await;
+        assert_eq!(answer.status, status, "{number}");
+        if status == 429 {
+            assert_eq!(answer.code(), "TOO_MANY_REQUESTS");
+            let wait: u32 = answer.header("retry-after").unwrap().parse().unwrap();
+            assert!((1..=HOUR).contains(&wait), "{wait}");
+        }
+    }
+    assert!(about(limited(&rig, "distinct_subscribers").await, 2));
+    let most = rig
+        .bridge
+        .metric("pei_bridge_distinct_subscribers_max", &[]);
+    assert!(about(most.await, 5));
+    // The other operation walks the same way; another consumer walks its own.
+    let body = json!({"phoneNumber": "34600000003"});
+    let answer = rig
+        .bridge
+        .send(&Ask::device_type(&body).bearer(&walker))
+        .await;
+    answer.is_error(429, "TOO_MANY_REQUESTS");
+    let other = token_of(&rig, "other").await;
+    assert_eq!(
+        rig.bridge
+            .send(&ask_number("34600000003", &other))
+            .await
+            .status,
+        200
+    );
+    // Bodies that are refused are nobody's number.
+    let answer = rig.bridge.send(&ask_number("x", &walker)).await;
+    answer.is_error(400, "INVALID_ARGUMENT");
+}
+
+#[tokio::test]
+async fn classes_have_limits_of_their_own() {
+    let class = |consumers: &[&str], requests_per_day| LimitsClass {
+        consumers: consumers.iter().map(|it| (*it).to_owned()).collect(),
+        requests_per_day,
+        ..LimitsClass::default()
+    };
+    let rig = guarded(|config| {
+        config.limits.requests_per_day = 1;
+        let classes = &mut config.limits.classes;
+        classes.insert("gold".to_owned(), class(&["a", "b"], 3));
+        classes.insert("free".to_owned(), class(&["c"], 0));
+    })
+    .await;
+    for (consumer, most) in [("a", 3), ("b", 3), ("c", 10), ("d", 1), ("A", 1)] {
+        let ask = Ask::any().bearer(&token_of(&rig, consumer).await);
+        let mut admitted = 0;
+        for _ in 0..10 {
+            admitted += usize::from(rig.bridge.send(&ask).await.status == 200);
+        }
+        assert_eq!(admitted, most, "{consumer}");
+    }
+}

@@ -1,0 +1,15 @@
+//! Who may ask, and what they may see: tokens, consent, limits, audit.
+
+mod audit;
+mod consent;
+mod flood;
+mod forged;
+mod keys;
+mod leaks;
+mod limits;
+mod order;
+mod provider;
+mod rotation;
+mod support;
+mod three_legged;
+mod tokens;
