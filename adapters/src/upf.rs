@@ -2,6 +2,7 @@
 //! `Nupf_GetUEPrivateIPaddrAndIdentifiers`).
 
 use std::borrow::Cow;
+use std::fmt;
 use std::net::Ipv4Addr;
 
 use device::{Gpsi, Supi};
@@ -20,7 +21,7 @@ pub struct Upf {
 }
 
 /// What the UPF knows of the session behind a public address and port.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 pub struct UeIpInfo {
     /// The permanent identifier, where the UPF tells it.
     pub supi: Option<Supi>,
@@ -30,6 +31,13 @@ pub struct UeIpInfo {
     pub private_ipv4: Option<Ipv4Addr>,
     /// The IP domain that makes the private address unique, an operator's name for it.
     pub ip_domain: Option<String>,
+}
+
+/// An address is personal: it leads to its subscriber.
+impl fmt::Debug for UeIpInfo {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("UeIpInfo(***)")
+    }
 }
 
 impl Upf {

@@ -1,5 +1,7 @@
 //! Reading a body: bounded in size and time.
 
+use std::time::Duration;
+
 use bytes::{Bytes, BytesMut};
 use http_body_util::BodyExt as _;
 use hyper::body::{Body as _, Incoming};
@@ -12,6 +14,9 @@ const MAX_BYTES: usize = 16 * 1024;
 /// The most that is read of a body that is too long, so that its sender is still there to read
 /// the answer: a connection closed with data unread takes the answer with it.
 const MAX_DRAINED: usize = 1024 * 1024;
+
+/// How long a refused client may go on sending.
+const DRAIN_TIME: Duration = Duration::from_millis(250);
 
 /// A body as far as it was read.
 pub(super) enum ReadBody {
@@ -44,6 +49,13 @@ pub(super) async fn read(body: Incoming, deadline: Instant) -> ReadBody {
     tokio::time::timeout_at(deadline, collect(body))
         .await
         .unwrap_or(ReadBody::Unfinished)
+}
+
+/// Takes what a refused client is still sending, for a moment and up to a bound, so that it is there
+/// to read the answer: a connection closed with data unread takes the answer with it.
+pub(super) async fn drain(body: Incoming) {
+    // Whoever sends more slowly, or more, does so at the risk of the answer.
+    let _ = tokio::time::timeout(DRAIN_TIME, collect(body)).await;
 }
 
 async fn collect(mut body: Incoming) -> ReadBody {

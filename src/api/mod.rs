@@ -167,22 +167,15 @@ impl Api {
         deadline: Instant,
     ) -> Result<Response<Full<Bytes>>, ApiError> {
         let (parts, body) = request.into_parts();
-        // Read before anything is judged: an answer to a client that is still sending is lost
-        // when the connection closes under it.
-        let body = body::read(body, Instant::now() + self.body_read_timeout).await;
-        let route = route?;
-        if parts.method != Method::POST {
-            return Err(ApiError::new(ErrorCode::MethodNotAllowed));
-        }
-        correlator.check()?;
-        let caller = self.caller(&parts, trail, deadline).await?;
-        if !caller.scopes.allows(route.operation.scope()) {
-            return Err(ApiError::new(ErrorCode::PermissionDenied));
-        }
+        let (route, caller) = match self.admit(&parts, route, correlator, trail, deadline).await {
+            Ok(admitted) => admitted,
+            Err(error) => {
+                body::drain(body).await;
+                return Err(error);
+            }
+        };
         let now = Timestamp::now();
-        let admission = self.parts.limiter.admit(&caller.consumer, now);
-        trail.admission = Some(admission.map_err(v0_1_0::limit_error)?);
-        accept::check(&parts.headers)?;
+        let body = body::read(body, Instant::now() + self.body_read_timeout).await;
         check_content_type(&parts.headers, &body)?;
         let query = device_json::parse(body.complete()?)?;
         let subscriber = self
@@ -202,6 +195,30 @@ impl Api {
             trail.fields = answer.names();
         }
         answer.into_response()
+    }
+
+    /// The checks that need no body: who has no business here does not get to send one.
+    async fn admit(
+        &self,
+        parts: &http::request::Parts,
+        route: Result<Route, ApiError>,
+        correlator: &Correlator,
+        trail: &mut Trail,
+        deadline: Instant,
+    ) -> Result<(Route, Arc<Caller>), ApiError> {
+        let route = route?;
+        if parts.method != Method::POST {
+            return Err(ApiError::new(ErrorCode::MethodNotAllowed));
+        }
+        correlator.check()?;
+        let caller = self.caller(parts, trail, deadline).await?;
+        if !caller.scopes.allows(route.operation.scope()) {
+            return Err(ApiError::new(ErrorCode::PermissionDenied));
+        }
+        let admission = self.parts.limiter.admit(&caller.consumer, Timestamp::now());
+        trail.admission = Some(admission.map_err(v0_1_0::limit_error)?);
+        accept::check(&parts.headers)?;
+        Ok((route, caller))
     }
 
     /// Who asks, by the token.

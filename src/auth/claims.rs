@@ -110,7 +110,8 @@ impl ClaimRules {
     }
 
     /// The first consumer claim that is there. One that names a device names no consumer: limits,
-    /// logs and the audit would carry a phone number as somebody's id.
+    /// logs and the audit would carry a phone number as somebody's id. Nor does `sub` beside a
+    /// device: there it is the user, and every user would have limits of its own.
     fn consumer(
         &self,
         claims: &Members<'_>,
@@ -118,8 +119,9 @@ impl ClaimRules {
     ) -> Result<ConsumerId, Reason> {
         for name in &self.consumer_claims {
             if let Some(id) = claims.text(name)? {
-                let personal =
-                    device_claim == Some(name.as_str()) || device_claims::names_device(&id);
+                let personal = device_claim == Some(name.as_str())
+                    || device_claims::names_device(&id)
+                    || (device_claim.is_some() && name == "sub");
                 return (!personal)
                     .then(|| ConsumerId::parse(&id))
                     .flatten()

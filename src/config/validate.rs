@@ -82,6 +82,32 @@ impl Config {
                 "names nobody: no token could ever be accepted",
             ));
         }
+        for (key, zero) in [
+            ("auth.keys_refresh", self.auth.keys_refresh.is_zero()),
+            (
+                "auth.keys_refresh_min",
+                self.auth.keys_refresh_min.is_zero(),
+            ),
+            ("auth.token_entries", self.auth.token_entries == 0),
+            ("auth.dpop.window", self.auth.dpop.window.is_zero()),
+            (
+                "auth.dpop.replay_entries",
+                self.auth.dpop.replay_entries == 0,
+            ),
+            ("limits.consumer_entries", self.limits.consumer_entries == 0),
+        ] {
+            if zero {
+                return Err(invalid(key, "must be greater than zero"));
+            }
+        }
+        for issuer in &self.auth.issuers {
+            if issuer.issuer.is_empty() || issuer.audience.is_empty() {
+                return Err(invalid(
+                    "auth.issuers",
+                    "needs an issuer and an audience in each",
+                ));
+            }
+        }
         if self.auth.algorithms.is_empty() {
             return Err(invalid("auth.algorithms", "must not be empty"));
         }

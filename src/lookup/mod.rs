@@ -13,6 +13,7 @@ mod remembered;
 pub mod session;
 pub mod subscription;
 
+use std::fmt;
 use std::net::Ipv6Addr;
 use std::sync::Arc;
 
@@ -32,7 +33,7 @@ use session::SessionLookup;
 use subscription::SubscriptionLookup;
 
 /// The identifiers of one request, parsed; at least one of them is there.
-#[derive(Debug, Default, Hash)]
+#[derive(Default, Hash)]
 pub struct DeviceQuery {
     /// An MSISDN.
     pub phone_number: Option<PhoneNumber>,
@@ -42,6 +43,13 @@ pub struct DeviceQuery {
     pub ipv6_address: Option<Ipv6Addr>,
     /// What the world sees of the device, and what tells it apart.
     pub ipv4_address: Option<Ipv4Query>,
+}
+
+/// Identifiers are personal, an address among them.
+impl fmt::Debug for DeviceQuery {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "DeviceQuery({})", device::MASK)
+    }
 }
 
 /// What several identifiers in one query mean.
@@ -205,7 +213,9 @@ impl Lookup {
         };
         let answer = match walk.answer(&self.supported_identifiers(query)).await {
             // Nor may such a consumer learn which other subscriptions exist.
-            Err(LookupError::UnknownSubscription) if caller.subject.is_some() => {
+            Err(LookupError::UnknownSubscription | LookupError::Mismatch)
+                if caller.subject.is_some() =>
+            {
                 Err(LookupError::NotOfToken)
             }
             answer => answer,

@@ -5,22 +5,32 @@ use tracing_subscriber::filter::ParseError;
 
 use crate::config::{Log, LogFormat};
 
-/// What the libraries below us may say at most: at their debug levels they print frames and
-/// headers, and with them identifiers of subscribers.
-const QUIET_LIBRARIES: [&str; 5] = [
-    "h2=warn",
-    "hyper=warn",
-    "hyper_util=warn",
-    "rustls=warn",
-    "tokio_util=warn",
-];
+/// The parts whose levels can be set by name: our own. Libraries print frames and headers at their
+/// debug levels, and with them identifiers of subscribers and tokens.
+const OURS: [&str; 4] = ["pei_bridge", "adapters", "device", "simcore"];
 
-/// Reads a level or directives, and keeps the libraries quiet whatever they say.
+/// What everything else may say at most, whatever the level.
+const QUIET: &str = "warn";
+
+/// Reads a level, or directives for our own parts; those for libraries do not count.
 pub fn filter(level: &str) -> Result<EnvFilter, ParseError> {
-    let ours = EnvFilter::builder().parse(level)?;
-    QUIET_LIBRARIES.iter().try_fold(ours, |filter, directive| {
-        Ok(filter.add_directive(directive.parse()?))
-    })
+    // Read whole first, so that a mistake is found wherever it stands.
+    EnvFilter::builder().parse(level)?;
+    let mut directives = vec![QUIET.to_owned()];
+    for directive in level.split(',').map(str::trim) {
+        match directive.split_once('=') {
+            None => directives.extend(OURS.iter().map(|part| format!("{part}={directive}"))),
+            Some((part, _))
+                if OURS
+                    .iter()
+                    .any(|ours| part.split("::").next() == Some(ours)) =>
+            {
+                directives.push(directive.to_owned());
+            }
+            Some(_) => {}
+        }
+    }
+    EnvFilter::builder().parse(directives.join(","))
 }
 
 /// Sends the logs of this process to standard error. Called once, at start.
@@ -61,10 +71,17 @@ mod tests {
 
     #[test]
     fn no_directive_makes_a_library_talk() {
-        let filter = filter("trace,h2=trace,hyper=debug").unwrap().to_string();
-        assert!(
-            filter.contains("h2=warn") && filter.contains("hyper=warn"),
-            "{filter}"
-        );
+        for level in [
+            "trace",
+            "trace,h2=trace",
+            "h2::server=trace",
+            "hyper[span]=debug,info",
+        ] {
+            let filter = filter(level).unwrap().to_string();
+            for directive in filter.split(',') {
+                let ours = OURS.iter().any(|part| directive.starts_with(part));
+                assert!(ours || directive == QUIET, "{level}: {directive}");
+            }
+        }
     }
 }
