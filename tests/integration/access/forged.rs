@@ -243,6 +243,13 @@ async fn claims_are_judged() {
         let got = status(&mut connection, &ecdsa.sign(&whole)).await;
         assert_eq!(got, expected, "{changes}");
     }
+}
+
+#[tokio::test]
+async fn claims_are_one_object_without_doubles() {
+    let (rsa, ecdsa) = (SigningKey::rsa(), SigningKey::ecdsa());
+    let rig = knowing(&rsa, &ecdsa).await;
+    let mut connection = Connection::http2(rig.bridge.api).await;
     let good = claims().to_string();
     let tail = &good[1..];
     for payload in [

@@ -17,7 +17,7 @@ use crate::support::client::{Ask, Connection};
 use crate::support::process::file;
 
 /// Packages may have to come from far away.
-const INSTALLATION: Duration = Duration::from_secs(180);
+const INSTALLATION: Duration = Duration::from_mins(3);
 const REQUIRED: &str = "PEI_BRIDGE_REQUIRE_NODE";
 const SECRETS: [(&str, &str); 2] = [
     ("api-consumer", "consumer-test-secret"),

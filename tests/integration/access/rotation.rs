@@ -11,7 +11,7 @@ use crate::support::client::Ask;
 use crate::support::{Rig, eventually};
 
 const OFTEN: Duration = Duration::from_millis(50);
-const NEVER: Duration = Duration::from_secs(3600);
+const NEVER: Duration = Duration::from_hours(1);
 
 fn published(config: &mut Config, by: &Publisher, refresh: Duration, refresh_min: Duration) {
     config.auth.issuers = vec![by.issuer()];
