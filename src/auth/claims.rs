@@ -14,6 +14,7 @@ pub(super) struct ClaimRules {
     pub(super) issuer: String,
     audience: String,
     consumer_claims: Vec<String>,
+    consumer_prefix: String,
     device_claims: Vec<String>,
     leeway: i64,
 }
@@ -46,6 +47,7 @@ impl ClaimRules {
             issuer: issuer.issuer.clone(),
             audience: issuer.audience.clone(),
             consumer_claims: issuer.consumer_claims.clone(),
+            consumer_prefix: issuer.consumer_prefix.clone(),
             device_claims: issuer.device_claims.clone(),
             leeway: i64::try_from(leeway.as_secs()).unwrap_or(i64::MAX),
         }
@@ -123,7 +125,7 @@ impl ClaimRules {
                     || device_claims::names_device(&id)
                     || (device_claim.is_some() && name == "sub");
                 return (!personal)
-                    .then(|| ConsumerId::parse(&id))
+                    .then(|| ConsumerId::parse(&format!("{}{id}", self.consumer_prefix)))
                     .flatten()
                     .ok_or(Reason::Consumer);
             }

@@ -185,6 +185,10 @@ pub struct Issuer {
     /// The claims that can name the consumer; the first that is there counts.
     #[serde(default = "default_consumer_claims")]
     pub consumer_claims: Vec<String>,
+    /// What its consumers' ids begin with in limits, exemptions and the audit. Where there are
+    /// several issuers, it keeps one from speaking for the consumers of another.
+    #[serde(default)]
+    pub consumer_prefix: String,
     /// The claims that can name a device (three-legged tokens); the first that is there counts.
     #[serde(default = "default_device_claims")]
     pub device_claims: Vec<String>,
@@ -202,6 +206,7 @@ impl Issuer {
             client_id: None,
             client_secret: None,
             consumer_claims: default_consumer_claims(),
+            consumer_prefix: String::new(),
             device_claims: default_device_claims(),
         }
     }

@@ -100,6 +100,23 @@ impl Config {
                 return Err(invalid(key, "must be greater than zero"));
             }
         }
+        let prefixes = || {
+            self.auth
+                .issuers
+                .iter()
+                .map(|issuer| &issuer.consumer_prefix)
+                .enumerate()
+        };
+        let alike = prefixes().any(|(place, prefix)| {
+            prefixes().any(|(other, longer)| place != other && longer.starts_with(prefix.as_str()))
+        });
+        if alike {
+            return Err(invalid(
+                "auth.issuers",
+                "needs a consumer_prefix in each where there are several, none the beginning of \
+                 another: one issuer must not speak for the consumers of another",
+            ));
+        }
         for issuer in &self.auth.issuers {
             if issuer.issuer.is_empty() || issuer.audience.is_empty() {
                 return Err(invalid(

@@ -192,3 +192,22 @@ fn what_is_printed_reads_back_to_the_same() {
         assert_eq!(load(&printed, &[]).unwrap(), config, "{printed}");
     }
 }
+
+#[test]
+fn no_issuer_speaks_for_the_consumers_of_another() {
+    let issuers = |one: &str, other: &str| {
+        let issuer = |name: &str, prefix: &str| {
+            format!(
+                "[[auth.issuers]]\nissuer = \"https://{name}.example\"\naudience = \"a\"\n\
+                 consumer_prefix = \"{prefix}\"\n"
+            )
+        };
+        let issuers = issuer("one", one) + &issuer("other", other);
+        load(&with(&format!("[auth]\nmode = \"jwt\"\n{issuers}")), &[])
+    };
+    for (one, other) in [("", ""), ("", "b:"), ("a", "ab"), ("a:", "a:")] {
+        let refusal = issuers(one, other).unwrap_err();
+        assert!(refusal.contains("consumer_prefix"), "{refusal}");
+    }
+    assert!(issuers("a:", "b:").is_ok());
+}

@@ -26,6 +26,7 @@ fn verify_at(token: &str, algorithms: &[Algorithm], now: i64) -> Result<Grant, R
         if url.contains("two") {
             issuer.audience = "second-audience".to_owned();
             issuer.consumer_claims = vec!["partner".to_owned()];
+            issuer.consumer_prefix = "two:".to_owned();
         }
         ClaimRules::new(&issuer, Duration::from_secs(LEEWAY.unsigned_abs()))
     });
@@ -68,7 +69,7 @@ fn each_issuer_has_its_own_audience_claims_and_keys() {
         "client_id": "x", "exp": NOW + 60,
     });
     let grant = verify(&OTHER.sign(&json!({}), &second)).unwrap();
-    assert_eq!(grant.caller.consumer.as_str(), "bank");
+    assert_eq!(grant.caller.consumer.as_str(), "two:bank");
     // Signed by one issuer in the name of the other, with its own kid or with the other's.
     let token = OTHER.sign(&json!({}), &claims());
     assert_eq!(verify(&token).err(), Some(Reason::UnknownKey));
