@@ -209,7 +209,9 @@ async fn serve_http1<S>(
             io,
             service_fn(|mut request| {
                 // HTTP/1.1 does not say it in the request; a proof of possession names it.
-                request.extensions_mut().insert(scheme.clone());
+                if scheme == Scheme::HTTPS {
+                    request.extensions_mut().insert(Scheme::HTTPS);
+                }
                 answer(service, activity, request)
             }),
         );
