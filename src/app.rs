@@ -177,8 +177,8 @@ fn core_functions(
         sbi::Client::new(nf, roots.to_vec(), &settings, metrics.core.clone())
     };
     let udm = client(NfType::Udm, &core.udm);
-    let bsf = (!core.bsf.is_empty()).then(|| Bsf::new(client(NfType::Bsf, &core.bsf)));
-    let upf = (!core.upf.is_empty()).then(|| Upf::new(client(NfType::Upf, &core.upf)));
+    let bsf = (!core.bsf.is_empty()).then(|| Bsf::new(&client(NfType::Bsf, &core.bsf)));
+    let upf = (!core.upf.is_empty()).then(|| Upf::new(&client(NfType::Upf, &core.upf)));
     let core = CoreFunctions {
         udm: Udm::new(udm.clone()),
         bsf,

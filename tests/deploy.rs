@@ -228,8 +228,8 @@ fn families() -> Families {
     let client = |nf| Client::new(nf, Vec::new(), &Settings::default(), metrics.core.clone());
     let _functions = (
         Udm::new(client(NfType::Udm)),
-        Bsf::new(client(NfType::Bsf)),
-        Upf::new(client(NfType::Upf)),
+        Bsf::new(&client(NfType::Bsf)),
+        Upf::new(&client(NfType::Upf)),
     );
     let mut families = Families::new();
     for family in metrics.registry.gather() {

@@ -16,7 +16,6 @@ use crate::sbi::{Answer, Client, Error, Operation, Path, from_json};
 /// The BSF as a consumer of `Nbsf_Management` sees it. Cheap to clone.
 #[derive(Debug, Clone)]
 pub struct Bsf {
-    client: Client,
     get_pcf_bindings: Operation,
     state: Arc<State>,
 }
@@ -57,7 +56,7 @@ impl PcfBinding {
 
 impl Bsf {
     /// The BSF behind `client`.
-    pub fn new(client: Client) -> Self {
+    pub fn new(client: &Client) -> Self {
         let nameless = |status| Nameless {
             count: client.metrics().nameless_bindings(status),
             logged: Once::new(),
@@ -68,15 +67,9 @@ impl Bsf {
             nameless_204: nameless("204"),
         };
         Self {
-            get_pcf_bindings: Operation::new(&client, "GetPCFBindings"),
+            get_pcf_bindings: Operation::new(client, "GetPCFBindings"),
             state: Arc::new(state),
-            client,
         }
-    }
-
-    /// The client beneath, for its readiness.
-    pub fn client(&self) -> &Client {
-        &self.client
     }
 
     /// The binding of the session with this IPv4 address (`GetPCFBindings`), which is private or

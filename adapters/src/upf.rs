@@ -16,7 +16,6 @@ use crate::sbi::{Answer, Client, Error, Operation, Path, from_json};
 /// The UPF as a consumer of its address information sees it. Cheap to clone.
 #[derive(Debug, Clone)]
 pub struct Upf {
-    client: Client,
     search_ue_ip_info: Operation,
 }
 
@@ -42,16 +41,10 @@ impl fmt::Debug for UeIpInfo {
 
 impl Upf {
     /// The UPF behind `client`.
-    pub fn new(client: Client) -> Self {
+    pub fn new(client: &Client) -> Self {
         Self {
-            search_ue_ip_info: Operation::new(&client, "SearchUeIpInfo"),
-            client,
+            search_ue_ip_info: Operation::new(client, "SearchUeIpInfo"),
         }
-    }
-
-    /// The client beneath, for its readiness.
-    pub fn client(&self) -> &Client {
-        &self.client
     }
 
     /// What is behind this public address and port (`SearchUeIpInfo`); `None` where the UPF knows

@@ -372,9 +372,8 @@ impl Walk<'_> {
             .check_token(self.caller, subscription, identifier, self.deadline)
             .await?;
         let disclosure = match self.authority {
-            Authority::Nobody | Authority::Exempt | Authority::Refused => {
-                Disclosure::of(self.wanted)
-            }
+            Authority::Refused => return Err(LookupError::ConsentMissing),
+            Authority::Nobody | Authority::Exempt => Disclosure::of(self.wanted),
             Authority::Core => {
                 let supi = self
                     .lookup

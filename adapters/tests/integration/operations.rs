@@ -28,11 +28,11 @@ fn udm(core: &Core) -> Udm {
 }
 
 fn bsf(core: &Core) -> Bsf {
-    Bsf::new(client(NfType::Bsf, vec![core.root()], &quick()))
+    Bsf::new(&client(NfType::Bsf, vec![core.root()], &quick()))
 }
 
 fn upf(core: &Core) -> Upf {
-    Upf::new(client(NfType::Upf, vec![core.root()], &quick()))
+    Upf::new(&client(NfType::Upf, vec![core.root()], &quick()))
 }
 
 fn problem(status: u16, cause: &str) -> Reply {
@@ -50,8 +50,8 @@ async fn every_operation_asks_by_its_path_below_the_prefix() {
     let client = client(NfType::Udm, vec![root], &quick());
     let (udm, bsf, upf) = (
         Udm::new(client.clone()),
-        Bsf::new(client.clone()),
-        Upf::new(client),
+        Bsf::new(&client),
+        Upf::new(&client),
     );
     let ue = gpsi("extid-sensor/17@iot.example.com");
     let _ = udm
@@ -374,7 +374,7 @@ async fn answers_without_a_subscriber_are_counted() {
     .await;
     let (registry, metrics) = metrics();
     let client = adapters::sbi::Client::new(NfType::Bsf, vec![core.root()], &quick(), metrics);
-    let bsf = Bsf::new(client);
+    let bsf = Bsf::new(&client);
     for _ in 0..3 {
         let found = bsf
             .pcf_binding_ipv4(Ipv4Addr::new(10, 0, 0, 1), None, soon())
