@@ -14,6 +14,7 @@ use std::thread::{self, JoinHandle};
 use tokio::runtime::{Builder, Handle};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
+use tracing::{Dispatch, dispatcher};
 
 /// The worker threads. They end when this is dropped, with whatever they still do.
 pub struct Workers {
@@ -83,10 +84,12 @@ impl Worker {
         let runtime = Builder::new_current_thread().enable_all().build()?;
         let handle = runtime.handle().clone();
         let stop = stop.clone();
+        // It logs where the thread logs that starts it.
+        let log = dispatcher::get_default(Dispatch::clone);
         let thread = thread::Builder::new()
             .name("worker".to_owned())
             .spawn(move || {
-                runtime.block_on(stop.cancelled());
+                dispatcher::with_default(&log, || runtime.block_on(stop.cancelled()));
                 // A file that is still being read is not waited for.
                 runtime.shutdown_background();
             })?;
