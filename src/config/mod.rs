@@ -72,7 +72,7 @@ pub struct Api {
     pub supported_identifiers: Vec<IdentifierKind>,
     /// What several identifiers in one request mean.
     pub multiple_identifiers: MultipleIdentifiers,
-    /// Threads that serve connections; 0: one for each processor.
+    /// Threads that serve connections; 0: one for every two processors.
     pub worker_threads: usize,
     /// Connections held at once; one more is answered 503 and closed.
     pub max_connections: usize,
