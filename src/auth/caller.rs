@@ -106,6 +106,17 @@ pub enum Subject {
     NetworkAccessIdentifier(Nai),
 }
 
+impl Subject {
+    /// Whether it names a subscriber, who may have consented. An address names whoever holds it at
+    /// the moment, and it can have passed to somebody else since the token was given.
+    pub fn names_subscriber(&self) -> bool {
+        match self {
+            Self::PhoneNumber(_) | Self::NetworkAccessIdentifier(_) => true,
+            Self::Ipv4 { .. } | Self::Ipv6(_) => false,
+        }
+    }
+}
+
 /// A subject is personal whatever its kind.
 impl fmt::Debug for Subject {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

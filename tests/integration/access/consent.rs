@@ -329,3 +329,30 @@ async fn where_tokens_carry_consent_two_legged_ones_have_none() {
     assert_eq!(answer.status, 200);
     assert_eq!(rig.control.count(GET_UC_DATA).await, 0);
 }
+
+/// An address can have passed to somebody else since the token was given, and names nobody who
+/// consented.
+#[tokio::test]
+async fn an_address_in_a_token_is_no_consent() {
+    let body = json!({"ipv4Address": {"publicAddress": "84.125.93.10", "publicPort": 59_765}});
+    let hint = "ipport:84.125.93.10:59765";
+    let rig = guarded(|config| config.consent.mode = ConsentMode::Token).await;
+    let ask = Ask::identifier(&body).bearer(&token_for(&rig, hint).await);
+    let answer = rig.bridge.send(&ask).await;
+    answer.is_error(403, "PERMISSION_DENIED");
+    assert_eq!(rig.control.total().await, 0);
+
+    let rig = guarded(|config| {
+        config.consent.trust_three_legged = true;
+        config.cache.consent = Duration::ZERO;
+    })
+    .await;
+    let ask = Ask::identifier(&body).bearer(&token_for(&rig, hint).await);
+    assert_eq!(rig.bridge.send(&ask).await.status, 200);
+    assert_eq!(rig.control.count(GET_UC_DATA).await, 1);
+    rig.control
+        .consent(FIRST, &json!({"NW_CAP_EXPOSURE": "CONSENT_REVOKED"}))
+        .await;
+    let answer = rig.bridge.send(&ask).await;
+    answer.is_error(403, "PERMISSION_DENIED");
+}
