@@ -167,6 +167,9 @@ pub struct Issuer {
     pub issuer: String,
     /// What `aud` must name.
     pub audience: String,
+    /// Whether an introspection answer without `aud` is refused. A signed token always is.
+    #[serde(default = "yes")]
+    pub audience_required: bool,
     /// Its keys; absent, with no file either: as its metadata says.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub jwks_uri: Option<IssuerUrl>,
@@ -200,6 +203,7 @@ impl Issuer {
         Self {
             issuer,
             audience,
+            audience_required: true,
             jwks_uri: None,
             jwks_file: None,
             introspection_endpoint: None,
@@ -210,6 +214,10 @@ impl Issuer {
             device_claims: default_device_claims(),
         }
     }
+}
+
+fn yes() -> bool {
+    true
 }
 
 /// RFC 9068 2.2, then what older servers write.
@@ -238,7 +246,8 @@ pub struct Consent {
     /// The purpose that covers TAC, make and model.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub type_purpose: Option<String>,
-    /// Whether a token that names its device carries the consent already.
+    /// Whether a token that names its subscriber (by number or network access identifier, not by
+    /// address) carries the consent already.
     pub trust_three_legged: bool,
     /// Consumers with a lawful purpose that needs no consent, by id. The audit shows it.
     pub exempt_consumers: Vec<String>,
@@ -266,7 +275,8 @@ impl Default for Consent {
 pub enum ConsentMode {
     /// The UDM (`Nudm_SDM`, uc-data).
     Core,
-    /// The issuer: a token that names its device was given with consent, any other without.
+    /// The issuer: a token that names its subscriber (by number or network access identifier) was
+    /// given with consent, any other without.
     Token,
     /// Nobody: the law of the place asks for none.
     None,

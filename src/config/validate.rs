@@ -124,6 +124,13 @@ impl Config {
                     "needs an issuer and an audience in each",
                 ));
             }
+            if self.auth.mode == AuthMode::Jwt && !issuer.audience_required {
+                return Err(invalid(
+                    "auth.issuers",
+                    "audience_required = false is for introspection alone: a signed token names \
+                     its audience",
+                ));
+            }
         }
         if self.auth.algorithms.is_empty() {
             return Err(invalid("auth.algorithms", "must not be empty"));
