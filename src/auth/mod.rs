@@ -93,8 +93,9 @@ impl Authenticator {
             None => Box::pin(self.judge(&credentials, digest, deadline)).await?,
         };
         let bound_to = known.bound_to.as_deref();
+        let consumer = &known.caller.consumer;
         self.proofs
-            .check(&credentials, &digest, bound_to, parts, unix_now)?;
+            .check(&credentials, &digest, bound_to, consumer, parts, unix_now)?;
         if remembered {
             self.metrics.remembered();
         } else {

@@ -123,18 +123,19 @@ pub struct Dpop {
     /// How old a proof may be; the leeway comes on top.
     #[serde(with = "values::duration")]
     pub window: Duration,
-    /// Proofs remembered at most, so that none is used twice; about 100 bytes each.
+    /// Proofs remembered at most, so that none is used twice; about 200 bytes each. One consumer
+    /// may hold as many as are free: half of them where it is alone.
     pub replay_entries: u64,
-    /// Scheme and authority that consumers use to reach us (`https://api.example.com`); absent:
-    /// those of the request as it arrives.
+    /// Scheme and authority that consumers use to reach us (`https://api.example.com`), for which
+    /// they make their proofs.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub public_url: Option<PublicUrl>,
 }
 
 /// Proofs are made for one request and used at once.
 const DEFAULT_DPOP_WINDOW: Duration = Duration::from_mins(1);
-/// A thousand requests a second within the window, and room.
-const DEFAULT_REPLAY_ENTRIES: u64 = 100_000;
+/// A thousand requests a second of one consumer within window and leeway, and as much for others.
+const DEFAULT_REPLAY_ENTRIES: u64 = 200_000;
 
 impl Default for Dpop {
     fn default() -> Self {

@@ -1,6 +1,8 @@
 //! What only the whole configuration shows.
 
-use super::{AuditSink, AuthMode, ClientCertificates, ClientTls, Config, ConfigError, ServerTls};
+use super::{
+    AuditSink, AuthMode, ClientCertificates, ClientTls, Config, ConfigError, DpopMode, ServerTls,
+};
 
 impl Config {
     /// Checks what no single key can: bounds, and keys against each other.
@@ -131,6 +133,12 @@ impl Config {
                      its audience",
                 ));
             }
+        }
+        if self.auth.dpop.mode != DpopMode::Off && self.auth.dpop.public_url.is_none() {
+            return Err(invalid(
+                "auth.dpop.public_url",
+                "is needed for proofs: what a request says of its own target is its sender's word",
+            ));
         }
         if self.auth.algorithms.is_empty() {
             return Err(invalid("auth.algorithms", "must not be empty"));

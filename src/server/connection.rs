@@ -14,7 +14,6 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http::header::CONTENT_LENGTH;
-use http::uri::Scheme;
 use http::{HeaderValue, Method, Request, Response};
 use http_body_util::Full;
 use hyper::body::{Body as _, Incoming};
@@ -103,7 +102,7 @@ pub(super) async fn serve_plain(
         },
         () = stop.cancelled() => return,
     };
-    serve(stream, speaks_http2, Scheme::HTTP, service, stop).await;
+    serve(stream, speaks_http2, service, stop).await;
 }
 
 /// Shakes hands within the time of a header section, then serves the connection to its end.
@@ -134,7 +133,7 @@ pub(super) async fn serve_tls(
     };
     // HTTP/2 over TLS is always agreed on by ALPN (RFC 9113 3.2): without it, this is HTTP/1.1.
     let speaks_http2 = stream.get_ref().1.alpn_protocol() == Some(HTTP2);
-    serve(stream, speaks_http2, Scheme::HTTPS, service, stop).await;
+    serve(stream, speaks_http2, service, stop).await;
 }
 
 /// What kind of failure the library reports, beneath the I/O error it comes as.
@@ -152,13 +151,8 @@ fn failure(error: &io::Error) -> HandshakeFailure {
     }
 }
 
-async fn serve<S>(
-    stream: S,
-    speaks_http2: bool,
-    scheme: Scheme,
-    service: &Arc<Service>,
-    stop: CancellationToken,
-) where
+async fn serve<S>(stream: S, speaks_http2: bool, service: &Arc<Service>, stop: CancellationToken)
+where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
     let activity = Arc::new(Activity::new());
@@ -169,7 +163,7 @@ async fn serve<S>(
     if speaks_http2 {
         serve_http2(io, service, &activity, stop).await;
     } else {
-        serve_http1(io, scheme, service, &activity, stop).await;
+        serve_http1(io, service, &activity, stop).await;
     }
 }
 
@@ -192,7 +186,6 @@ async fn speaks_http2(stream: &TcpStream) -> Option<bool> {
 
 async fn serve_http1<S>(
     io: TokioIo<Watched<S>>,
-    scheme: Scheme,
     service: &Arc<Service>,
     activity: &Arc<Activity>,
     stop: CancellationToken,
@@ -205,16 +198,7 @@ async fn serve_http1<S>(
         .max_header_size(MAX_HEADER_BYTES)
         .max_buf_size(MAX_HEADER_BYTES)
         .half_close(true)
-        .serve_connection(
-            io,
-            service_fn(|mut request| {
-                // HTTP/1.1 does not say it in the request; a proof of possession names it.
-                if scheme == Scheme::HTTPS {
-                    request.extensions_mut().insert(Scheme::HTTPS);
-                }
-                answer(service, activity, request)
-            }),
-        );
+        .serve_connection(io, service_fn(|request| answer(service, activity, request)));
     let mut connection = std::pin::pin!(connection);
     tokio::select! {
         _ = connection.as_mut() => return,

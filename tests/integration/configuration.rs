@@ -112,6 +112,25 @@ fn nobody_is_asked_who_he_is_on_loopback_alone() {
     }
 }
 
+/// What a request says of its own target is its sender's word.
+#[test]
+fn proofs_need_to_be_told_what_they_are_made_for() {
+    let lines = |more: &str| {
+        format!(
+            "[auth]\nmode = \"jwt\"\n[[auth.issuers]]\nissuer = \"https://issuer.example\"\n\
+             audience = \"a\"\n[auth.dpop]\n{more}"
+        )
+    };
+    for mode in ["optional", "required"] {
+        let alone = lines(&format!("mode = \"{mode}\""));
+        let refusal = load(&with(&alone), &[]).unwrap_err();
+        assert!(refusal.contains("auth.dpop.public_url"), "{refusal}");
+        let whole = format!("{alone}\npublic_url = \"https://api.example.com\"");
+        assert!(load(&with(&whole), &[]).is_ok(), "{mode}");
+    }
+    assert!(load(&with(&lines("mode = \"off\"")), &[]).is_ok());
+}
+
 #[test]
 fn the_environment_lies_over_the_file() {
     let text = with("[api]\nrequest_timeout = \"5s\"\nmax_connections = 7");
