@@ -98,7 +98,9 @@ impl Api {
         let route = Route::of(request.uri().path(), &self.versions);
         let correlator = Correlator::of(request.headers(), route.as_ref().ok());
         let deadline = started + self.request_timeout;
-        let mut trail = Trail::default();
+        let audit = self.parts.audit.as_ref();
+        let record = audit.zip(route.as_ref().ok().copied());
+        let mut trail = Trail::begin(record, correlator.echo(), started);
         let answer = self.answer(request, route, &correlator, &mut trail, deadline);
         let answer = AssertUnwindSafe(answer).catch_unwind();
         let mut outcome = match tokio::time::timeout_at(deadline, answer).await {
@@ -106,20 +108,16 @@ impl Api {
             Ok(Err(_panic)) => Err(ApiError::new(ErrorCode::Internal)),
             Err(_elapsed) => Err(ApiError::new(ErrorCode::Timeout)),
         };
-        let correlator = correlator.echo();
-        let route = route.ok();
-        if let (Some(audit), Some(route)) = (&self.parts.audit, route) {
-            let code = outcome.as_ref().err().map(|error| error.code);
-            let recorded = trail.record(audit, route, &correlator, code, started);
-            // A disk that hangs is one that cannot be written.
-            let longest = deadline.max(Instant::now() + RECORD_TIME);
-            outcome = match tokio::time::timeout_at(longest, recorded).await {
-                Ok(Ok(())) => outcome,
-                Ok(Err(_)) | Err(_) => Err(ApiError::unavailable(None)),
-            };
-        }
+        let code = outcome.as_ref().err().map(|error| error.code);
+        // A disk that hangs is one that cannot be written.
+        let longest = deadline.max(Instant::now() + RECORD_TIME);
+        outcome = match tokio::time::timeout_at(longest, trail.record(code)).await {
+            Ok(Ok(())) => outcome,
+            Ok(Err(_)) | Err(_) => Err(ApiError::unavailable(None)),
+        };
         trail.settle(outcome.as_ref().err());
-        self.respond(route, correlator, outcome, started.elapsed())
+        let correlator = trail.correlator();
+        self.respond(route.ok(), correlator, outcome, started.elapsed())
     }
 
     /// Answers a request that there is no room for.
@@ -163,7 +161,7 @@ impl Api {
         request: Request<Incoming>,
         route: Result<Route, ApiError>,
         correlator: &Correlator,
-        trail: &mut Trail,
+        trail: &mut Trail<'_>,
         deadline: Instant,
     ) -> Result<Response<Full<Bytes>>, ApiError> {
         let (parts, body) = request.into_parts();
@@ -185,10 +183,19 @@ impl Api {
         subscriber.map_err(v0_1_0::limit_error)?;
         let wanted = route.operation.wanted();
         let lookup = &self.parts.lookup;
-        let outcome = lookup
-            .device(&query, self.several, wanted, &caller, deadline)
+        let found = lookup
+            .device(
+                &query,
+                self.several,
+                wanted,
+                &caller,
+                deadline,
+                &mut trail.progress,
+            )
             .await;
-        let device = trail.follow(outcome).map_err(v0_1_0::lookup_error)?;
+        let device = found
+            .inspect_err(|error| trail.reason = Some(error.label()))
+            .map_err(v0_1_0::lookup_error)?;
         let device_type = self.parts.tac_table.get(device.imei.tac());
         let answer = answer::Members::new(route.operation, &device, device_type);
         if self.parts.audit.is_some() {
@@ -203,7 +210,7 @@ impl Api {
         parts: &http::request::Parts,
         route: Result<Route, ApiError>,
         correlator: &Correlator,
-        trail: &mut Trail,
+        trail: &mut Trail<'_>,
         deadline: Instant,
     ) -> Result<(Route, Arc<Caller>), ApiError> {
         let route = route?;
@@ -225,7 +232,7 @@ impl Api {
     async fn caller(
         &self,
         parts: &http::request::Parts,
-        trail: &mut Trail,
+        trail: &mut Trail<'_>,
         deadline: Instant,
     ) -> Result<Arc<Caller>, ApiError> {
         let caller = self.parts.authenticator.caller(parts, deadline).await;

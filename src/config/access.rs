@@ -372,7 +372,7 @@ impl LimitsClass {
 }
 
 /// `[audit]`
-#[derive(Debug, Clone, PartialEq, Eq, Default, Deserialize, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Audit {
     /// Where the record goes.
@@ -386,6 +386,23 @@ pub struct Audit {
     /// pseudonyms differ after each start.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub pseudonym_key: Option<SecretSource>,
+    /// Lines a second about callers without a good token, who could fill a disk; 0: no limit.
+    pub unauthenticated_per_second: u32,
+}
+
+/// A hundred megabytes a day at most; enough to see that somebody tries.
+const DEFAULT_UNAUTHENTICATED_PER_SECOND: u32 = 5;
+
+impl Default for Audit {
+    fn default() -> Self {
+        Self {
+            sink: AuditSink::default(),
+            file: None,
+            on_failure: AuditFailure::default(),
+            pseudonym_key: None,
+            unauthenticated_per_second: DEFAULT_UNAUTHENTICATED_PER_SECOND,
+        }
+    }
 }
 
 /// `audit.sink`

@@ -137,14 +137,12 @@ pub struct Answer {
     pub disclosure: Disclosure,
 }
 
-/// What came of a lookup, and for whom, as the audit needs it.
-#[derive(Debug)]
-pub struct Outcome {
-    /// The device, or why there is none.
-    pub answer: Result<Answer, LookupError>,
-    /// The subscription that was asked about, as far as the lookup came.
+/// How far a lookup came, for the audit. Outlives a lookup that is not waited for to its end.
+#[derive(Debug, Default)]
+pub struct Progress {
+    /// The subscription that is asked about, once it is known.
     pub subscription: Option<UeId>,
-    /// Whether the consumer needed no consent by its own right.
+    /// Whether the consumer needs no consent by its own right.
     pub exempt: bool,
 }
 
@@ -165,8 +163,7 @@ struct Walk<'a> {
     wanted: Wanted,
     authority: Authority,
     deadline: Instant,
-    /// How far it came.
-    subscription: Option<UeId>,
+    progress: &'a mut Progress,
 }
 
 /// The functions of the core that a lookup asks.
@@ -200,8 +197,10 @@ impl Lookup {
         wanted: Wanted,
         caller: &Caller,
         deadline: Instant,
-    ) -> Outcome {
+        progress: &mut Progress,
+    ) -> Result<Answer, LookupError> {
         let authority = self.consent.authority(caller);
+        progress.exempt = authority == Authority::Exempt;
         let mut walk = Walk {
             lookup: self,
             caller,
@@ -209,9 +208,9 @@ impl Lookup {
             wanted,
             authority,
             deadline,
-            subscription: None,
+            progress,
         };
-        let answer = match walk.answer(&self.supported_identifiers(query)).await {
+        match walk.answer(&self.supported_identifiers(query)).await {
             // Nor may such a consumer learn which other subscriptions exist.
             Err(LookupError::UnknownSubscription | LookupError::Mismatch)
                 if caller.subject.is_some() =>
@@ -219,12 +218,6 @@ impl Lookup {
                 Err(LookupError::NotOfToken)
             }
             answer => answer,
-        };
-        let exempt = authority == Authority::Exempt;
-        Outcome {
-            answer,
-            subscription: walk.subscription,
-            exempt,
         }
     }
 
@@ -342,7 +335,7 @@ impl Walk<'_> {
 
     /// The one subscription that all identifiers name. One that the core does not know beside one
     /// that it knows is a mismatch.
-    async fn agreed(&self, identifiers: &[Option<Identifier>]) -> Result<UeId, LookupError> {
+    async fn agreed(&mut self, identifiers: &[Option<Identifier>]) -> Result<UeId, LookupError> {
         let mut known: Option<Supi> = None;
         let mut unknown = false;
         for identifier in identifiers.iter().flatten() {
@@ -352,6 +345,7 @@ impl Walk<'_> {
             }
             unknown |= supi.is_none();
             known = known.or(supi);
+            self.progress.subscription = known.clone().map(UeId::Supi);
         }
         match known {
             None => Err(LookupError::UnknownSubscription),
@@ -367,7 +361,7 @@ impl Walk<'_> {
         subscription: UeId,
         identifier: Option<&Identifier>,
     ) -> Result<Answer, LookupError> {
-        let subscription = self.subscription.insert(subscription);
+        let subscription = self.progress.subscription.insert(subscription);
         self.lookup
             .check_token(self.caller, subscription, identifier, self.deadline)
             .await?;

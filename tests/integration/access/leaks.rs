@@ -160,7 +160,8 @@ async fn ten_thousand_requests_leave_nothing_personal_behind() {
     let audit_file = file(".audit", "");
     let key_file = file(".key", KEY);
     let audit = format!(
-        "sink = \"file\"\nfile = \"{}\"\npseudonym_key = {{ file = \"{}\" }}",
+        "sink = \"file\"\nfile = \"{}\"\npseudonym_key = {{ file = \"{}\" }}\n\
+         unauthenticated_per_second = 0",
         audit_file.display(),
         key_file.display()
     );
