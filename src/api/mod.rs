@@ -34,8 +34,8 @@ pub use route::{Operation, Version};
 use crate::audit::Audit;
 use crate::auth::{AuthError, Authenticator, Caller};
 use crate::config::{Config, MultipleIdentifiers};
-use crate::limits::Limiter;
-use crate::lookup::{Lookup, SeveralIdentifiers};
+use crate::limits::{Consumer, Limiter};
+use crate::lookup::{Lookup, LookupError, SeveralIdentifiers};
 use crate::tac::TacTable;
 use crate::telemetry::metrics::ApiMetrics;
 use body::ReadBody;
@@ -165,7 +165,8 @@ impl Api {
         deadline: Instant,
     ) -> Result<Response<Full<Bytes>>, ApiError> {
         let (parts, body) = request.into_parts();
-        let (route, caller) = match self.admit(&parts, route, correlator, trail, deadline).await {
+        let admitted = self.admit(&parts, route, correlator, trail, deadline).await;
+        let (route, caller, consumer) = match admitted {
             Ok(admitted) => admitted,
             Err(error) => {
                 body::drain(body).await;
@@ -176,11 +177,9 @@ impl Api {
         let body = body::read(body, Instant::now() + self.body_read_timeout).await;
         check_content_type(&parts.headers, &body)?;
         let query = device_json::parse(body.complete()?)?;
-        let subscriber = self
-            .parts
-            .limiter
-            .admit_subscriber(&caller.consumer, &query, now);
-        subscriber.map_err(v0_1_0::limit_error)?;
+        let limiter = &self.parts.limiter;
+        let may_ask = limiter.may_ask(&consumer, &query, now);
+        may_ask.map_err(v0_1_0::limit_error)?;
         let wanted = route.operation.wanted();
         let lookup = &self.parts.lookup;
         let found = lookup
@@ -193,6 +192,12 @@ impl Api {
                 &mut trail.progress,
             )
             .await;
+        // What a core that fails does not say tells of nobody.
+        if !found.is_err_and(LookupError::is_failure) {
+            let subscription = trail.progress.subscription.as_ref();
+            let counted = limiter.count(&consumer, subscription, &query, now);
+            counted.map_err(v0_1_0::limit_error)?;
+        }
         let device = found
             .inspect_err(|error| trail.reason = Some(error.label()))
             .map_err(v0_1_0::lookup_error)?;
@@ -212,7 +217,7 @@ impl Api {
         correlator: &Correlator,
         trail: &mut Trail<'_>,
         deadline: Instant,
-    ) -> Result<(Route, Arc<Caller>), ApiError> {
+    ) -> Result<(Route, Arc<Caller>, Consumer), ApiError> {
         let route = route?;
         if parts.method != Method::POST {
             return Err(ApiError::new(ErrorCode::MethodNotAllowed));
@@ -223,9 +228,11 @@ impl Api {
             return Err(ApiError::new(ErrorCode::PermissionDenied));
         }
         let admission = self.parts.limiter.admit(&caller.consumer, Timestamp::now());
-        trail.admission = Some(admission.map_err(v0_1_0::limit_error)?);
+        let admission = admission.map_err(v0_1_0::limit_error)?;
+        let consumer = admission.consumer();
+        trail.admission = Some(admission);
         accept::check(&parts.headers)?;
-        Ok((route, caller))
+        Ok((route, caller, consumer))
     }
 
     /// Who asks, by the token.
@@ -255,6 +262,7 @@ impl Api {
     pub fn record_sizes(&self) {
         self.parts.authenticator.record_sizes();
         self.parts.lookup.record_sizes();
+        self.parts.limiter.record_sizes(Timestamp::now());
     }
 }
 

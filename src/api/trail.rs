@@ -107,7 +107,7 @@ impl<'a> Trail<'a> {
         let refused = error
             .is_some_and(|error| matches!(error.code.status().as_u16(), 400 | 401 | 403 | 429));
         if let Some(admission) = self.admission.take().filter(|_| refused) {
-            admission.give_back(Timestamp::now());
+            admission.give_back();
         }
     }
 }

@@ -283,20 +283,6 @@ pub enum ConsentMode {
     None,
 }
 
-/// What one consumer may ask; 0: no limit.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize, Serialize)]
-#[serde(default, deny_unknown_fields)]
-pub struct Rates {
-    /// Requests a second, on average.
-    pub requests_per_second: u32,
-    /// Requests at once above the average; 0: one second's worth.
-    pub burst: u32,
-    /// Requests from midnight to midnight, UTC.
-    pub requests_per_day: u64,
-    /// Subscribers asked for within an hour.
-    pub distinct_subscribers_per_hour: u32,
-}
-
 /// `[limits]`
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(default, deny_unknown_fields)]
@@ -309,7 +295,8 @@ pub struct Limits {
     pub requests_per_day: u64,
     /// Subscribers asked for within an hour; 0: no limit.
     pub distinct_subscribers_per_hour: u32,
-    /// Consumers whose use is remembered at most.
+    /// Consumers whose use is remembered at most; about 500 bytes each and up to 2 KB for the
+    /// subscribers it asks for, or, where these are limited, up to 200 bytes for each of the limit.
     pub consumer_entries: u64,
     /// Other limits for some consumers, by name of the class.
     pub classes: BTreeMap<String, LimitsClass>,
@@ -348,21 +335,10 @@ impl Default for Limits {
 }
 
 impl Limits {
-    /// What consumers of no class may ask.
-    pub fn rates(&self) -> Rates {
-        Rates {
-            requests_per_second: self.requests_per_second,
-            burst: self.burst,
-            requests_per_day: self.requests_per_day,
-            distinct_subscribers_per_hour: self.distinct_subscribers_per_hour,
-        }
-    }
-}
-
-impl LimitsClass {
-    /// What consumers of the class may ask.
-    pub fn rates(&self) -> Rates {
-        Rates {
+    /// What consumers of no other class may ask.
+    pub fn default_class(&self) -> LimitsClass {
+        LimitsClass {
+            consumers: Vec::new(),
             requests_per_second: self.requests_per_second,
             burst: self.burst,
             requests_per_day: self.requests_per_day,

@@ -20,7 +20,7 @@ use serde::{Deserialize, Serialize};
 
 pub use access::{
     Algorithm, Audit, AuditFailure, AuditSink, Auth, AuthMode, Consent, ConsentMode, Dpop,
-    DpopMode, Issuer, Limits, LimitsClass, Rates,
+    DpopMode, Issuer, Limits, LimitsClass,
 };
 pub use load::{ConfigError, Layers};
 pub use tls::{ClientCertificates, ClientTls, ServerTls};

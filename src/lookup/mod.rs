@@ -33,7 +33,7 @@ use session::SessionLookup;
 use subscription::SubscriptionLookup;
 
 /// The identifiers of one request, parsed; at least one of them is there.
-#[derive(Default, Hash)]
+#[derive(Default)]
 pub struct DeviceQuery {
     /// An MSISDN.
     pub phone_number: Option<PhoneNumber>,
@@ -116,6 +116,11 @@ impl LookupError {
             Self::NoImei => "NO_IMEI",
             Self::Core(error) => error.label(),
         }
+    }
+
+    /// Whether the core failed, and nothing was said of anybody.
+    pub fn is_failure(self) -> bool {
+        matches!(self, Self::Core(_) | Self::ConsentUnknown(_))
     }
 
     /// Whether the core said that there is nothing, which may be remembered.
@@ -318,7 +323,8 @@ impl Walk<'_> {
     ) -> Result<Answer, LookupError> {
         for identifier in identifiers.iter().flatten() {
             match self.by_identifier(identifier).await {
-                Err(LookupError::UnknownSubscription) => {}
+                // Whoever it was, it is not whom the next one means.
+                Err(LookupError::UnknownSubscription) => self.progress.subscription = None,
                 decided => return decided,
             }
         }
