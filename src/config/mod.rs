@@ -255,6 +255,9 @@ pub enum Purged {
 #[derive(Debug, Clone, PartialEq, Default, Deserialize, Serialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Nat {
+    /// The IP domain (TS 29.521, `ipDomain`) of private addresses that neither pool nor UPF places.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub private_ip_domain: Option<String>,
     /// Deterministic NAT pools (RFC 7422).
     pub pools: Vec<NatPool>,
 }

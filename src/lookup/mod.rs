@@ -7,6 +7,7 @@
 //! [`remembered`], which asks the core once and keeps the answer for as long as it may.
 
 pub mod consent;
+mod domains;
 pub mod equipment;
 pub mod nat;
 mod remembered;
