@@ -117,7 +117,12 @@ impl Api {
         };
         trail.settle(outcome.as_ref().err());
         let correlator = trail.correlator();
-        self.respond(route.ok(), correlator, outcome, started.elapsed())
+        let mut response = self.respond(route.ok(), correlator, outcome, started.elapsed());
+        if response.status() == StatusCode::UNAUTHORIZED {
+            let challenge = self.parts.authenticator.challenge(trail.unauthenticated);
+            response.headers_mut().insert(WWW_AUTHENTICATE, challenge);
+        }
+        response
     }
 
     /// Answers a request that there is no room for.
@@ -145,10 +150,6 @@ impl Api {
             "answered"
         );
         let mut response = outcome.unwrap_or_else(ApiError::into_response);
-        if response.status() == StatusCode::UNAUTHORIZED {
-            let challenge = self.parts.authenticator.challenge();
-            response.headers_mut().insert(WWW_AUTHENTICATE, challenge);
-        }
         response
             .headers_mut()
             .insert(correlator::HEADER, correlator);
@@ -246,6 +247,7 @@ impl Api {
         let caller = caller.map_err(|error| match error {
             AuthError::Unauthenticated(reason) => {
                 trail.reason = Some(reason.label());
+                trail.unauthenticated = Some(reason);
                 ApiError::new(ErrorCode::Unauthenticated)
             }
             AuthError::Unavailable(missing) => {

@@ -10,7 +10,7 @@ use tokio::time::Instant;
 use super::error::{ApiError, ErrorCode};
 use super::route::Route;
 use crate::audit::{Audit, Decision, NotRecorded, Record, milliseconds};
-use crate::auth::Caller;
+use crate::auth::{Caller, Reason};
 use crate::limits::Admission;
 use crate::lookup::Progress;
 
@@ -23,6 +23,8 @@ pub(super) struct Trail<'a> {
     pub(super) admission: Option<Admission>,
     /// What lies behind the error, where that is more than its code.
     pub(super) reason: Option<&'static str>,
+    /// Why it is nobody who asks.
+    pub(super) unauthenticated: Option<Reason>,
     /// The members of the answer that tell of the device.
     pub(super) fields: Vec<&'static str>,
     /// How far the lookup came.
@@ -46,6 +48,7 @@ impl<'a> Trail<'a> {
             caller: None,
             admission: None,
             reason: None,
+            unauthenticated: None,
             fields: Vec::new(),
             progress: Progress::default(),
             correlator,

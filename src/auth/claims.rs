@@ -143,13 +143,16 @@ fn scopes(claims: &Members<'_>) -> Result<Scopes, Reason> {
     Ok(Scopes::parse(&lists.join(" ")))
 }
 
-/// `cnf` (RFC 7800 3.1). A binding that nobody here can check (to a client certificate, say) is
-/// not as good as none: the token may be in the wrong hands.
+/// `cnf` (RFC 7800 3.1). A binding that nobody here can check (to a client certificate, say, alone
+/// or beside a key) is not as good as none: the token may be in the wrong hands.
 fn bound_to(claims: &Members<'_>) -> Result<Option<Thumbprint>, Reason> {
     let Some(confirmation) = claims.get::<Members<'_>>("cnf")? else {
         return Ok(None);
     };
     let thumbprint = confirmation.text("jkt")?.ok_or(Reason::Binding)?;
+    if confirmation.len() > 1 {
+        return Err(Reason::Binding);
+    }
     let thumbprint = super::jws::decode(&thumbprint)?;
     let thumbprint = thumbprint.try_into().map_err(|_| Reason::Binding)?;
     Ok(Some(thumbprint))
@@ -362,6 +365,7 @@ mod tests {
         assert!(with("cnf", json!({"jkt": jkt})).unwrap().bound_to.is_some());
         for (cnf, reason) in [
             (json!({"x5t#S256": jkt}), Reason::Binding),
+            (json!({"jkt": jkt, "x5t#S256": jkt}), Reason::Binding),
             (json!({}), Reason::Binding),
             (json!({"jkt": "AQAB"}), Reason::Binding),
             (json!({"jkt": 1}), Reason::Malformed),

@@ -142,7 +142,7 @@ async fn a_bound_token_needs_its_proof_every_time() {
     assert_eq!(refusal(&bridge, &bound).await, Some(Reason::Binding.into()));
     assert_eq!(refusal(&bridge, &token(&key)).await, None, "one not bound");
     assert_eq!(
-        bridge.challenge(),
+        bridge.challenge(None),
         "Bearer, DPoP algs=\"RS256 PS256 ES256 ES384 EdDSA\""
     );
 }

@@ -15,8 +15,17 @@ impl Config {
             pool.validate()
                 .map_err(|reason| invalid("nat.pools", reason))?;
         }
-        if self.cache.equipment_entries == 0 {
-            return Err(invalid("cache.equipment_entries", "must be at least 1"));
+        for (key, entries) in [
+            ("cache.equipment_entries", self.cache.equipment_entries),
+            (
+                "cache.subscription_entries",
+                self.cache.subscription_entries,
+            ),
+            ("cache.consent_entries", self.cache.consent_entries),
+        ] {
+            if entries == 0 {
+                return Err(invalid(key, "must be at least 1"));
+            }
         }
         crate::telemetry::logs::filter(&self.log.level)
             .map(drop)

@@ -83,7 +83,7 @@ impl ConsentLookup {
     pub fn new(udm: Udm, config: &Config, metrics: Arc<LookupMetrics>) -> Self {
         let lifetimes = Lifetimes {
             known: config.cache.consent,
-            entries: config.cache.equipment_entries,
+            entries: config.cache.consent_entries,
             none_found: config.cache.none_found,
         };
         Self {

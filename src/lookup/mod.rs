@@ -156,7 +156,7 @@ pub struct Progress {
 pub struct Lookup {
     supported: Vec<IdentifierKind>,
     session: SessionLookup,
-    subscription: SubscriptionLookup,
+    subscription: Arc<SubscriptionLookup>,
     consent: ConsentLookup,
     equipment: EquipmentLookup,
 }
@@ -186,12 +186,14 @@ impl Lookup {
     /// A lookup over these functions, with the caches and rules of the configuration.
     pub fn new(core: CoreFunctions, config: &Config, metrics: &Arc<LookupMetrics>) -> Self {
         let CoreFunctions { udm, bsf, upf } = core;
+        let subscription = SubscriptionLookup::new(udm.clone(), config, metrics.clone());
+        let subscription = Arc::new(subscription);
         Self {
             supported: config.api.supported_identifiers.clone(),
             session: SessionLookup::new(bsf, upf, config, metrics.clone()),
-            subscription: SubscriptionLookup::new(udm.clone(), config, metrics.clone()),
             consent: ConsentLookup::new(udm.clone(), config, metrics.clone()),
-            equipment: EquipmentLookup::new(udm, config, metrics.clone()),
+            equipment: EquipmentLookup::new(udm, subscription.clone(), config, metrics.clone()),
+            subscription,
         }
     }
 

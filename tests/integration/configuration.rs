@@ -60,6 +60,8 @@ fn a_refusal_names_the_key_and_the_line() {
         ("bsf = \"http://127.0.0.1:7777\"", "bsf"),
         ("[cache]\nequipment = \"a minute\"", "equipment"),
         ("[cache]\nequipment_entries = 0", "equipment_entries"),
+        ("[cache]\nsubscription_entries = 0", "subscription_entries"),
+        ("[cache]\nconsent_entries = 0", "consent_entries"),
         ("[log]\nlevel = \"pei_bridge=louder\"", "level"),
         ("[log]\nformat = \"xml\"", "format"),
         (

@@ -3,12 +3,12 @@
 
 use std::time::Duration;
 
-use pei_bridge::config::ConsentMode;
+use pei_bridge::config::{ConsentMode, GpsiToSupi};
 use serde_json::{Value, json};
 
 use super::support::{ask_number, guarded, token_for, token_of};
 use crate::support::client::Ask;
-use crate::support::control::{GET_3GPP, GET_NON_3GPP, GET_UC_DATA};
+use crate::support::control::{GET_3GPP, GET_NON_3GPP, GET_UC_DATA, TRANSLATE};
 use crate::support::{Rig, SHORT_DEADLINE, eventually};
 
 const FIRST: &str = "imsi-001010000000001";
@@ -355,4 +355,15 @@ async fn an_address_in_a_token_is_no_consent() {
         .await;
     let answer = rig.bridge.send(&ask).await;
     answer.is_error(403, "PERMISSION_DENIED");
+}
+
+/// Consent and device are both asked for by SUPI: the translation serves both.
+#[tokio::test]
+async fn a_number_is_translated_once() {
+    let rig = guarded(|config| config.core.gpsi_to_supi = GpsiToSupi::Translation).await;
+    let token = token_of(&rig, "consumer").await;
+    for ask in both("123456789", &token) {
+        assert_eq!(rig.bridge.send(&ask).await.status, 200);
+    }
+    assert_eq!(rig.control.count(TRANSLATE).await, 1);
 }
