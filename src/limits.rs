@@ -164,12 +164,11 @@ impl Limiter {
         query: &DeviceQuery,
         now: Timestamp,
     ) -> Result<(), Refusal> {
-        let subscriber = match found {
-            Some(subscription) => self.hasher.hash_one(subscription),
-            None => {
-                let identifiers: Vec<u64> = self.identifiers(query).collect();
-                self.hasher.hash_one(identifiers)
-            }
+        let subscriber = if let Some(subscription) = found {
+            self.hasher.hash_one(subscription)
+        } else {
+            let identifiers: Vec<u64> = self.identifiers(query).collect();
+            self.hasher.hash_one(identifiers)
         };
         let count = consumer.0.this_hour(now, |distinct| {
             distinct.count(subscriber, self.identifiers(query))

@@ -51,6 +51,11 @@ const PING_TIMEOUT: Duration = Duration::from_secs(10);
 const HTTP2_PREFACE_START: &[u8] = b"PRI";
 /// Between two looks at a connection that sent less than these three bytes.
 const SNIFF_PAUSE: Duration = Duration::from_millis(20);
+/// How long a connection that is to end may go on without a request in work: long enough for one
+/// that is on its way, and no longer for one whose headers never end.
+const QUIET_BEFORE_END: Duration = Duration::from_secs(1);
+/// Between two looks at it.
+const QUIET_PAUSE: Duration = Duration::from_millis(50);
 /// How long a client that is turned away may take to read why.
 const TURN_AWAY_TIMEOUT: Duration = Duration::from_secs(1);
 
@@ -205,7 +210,10 @@ async fn serve_http1<S>(
         () = activity.overdue(service.limits) => return service.metrics.timed_out.inc(),
         () = stop.cancelled() => connection.as_mut().graceful_shutdown(),
     }
-    let _ = connection.await;
+    tokio::select! {
+        _ = connection.as_mut() => {}
+        () = activity.quiet() => {}
+    }
 }
 
 async fn serve_http2<S>(
@@ -238,8 +246,11 @@ async fn serve_http2<S>(
         () = stop.cancelled() => {}
     }
     connection.as_mut().graceful_shutdown();
-    // A client that does not answer the GOAWAY is not waited for longer than an idle one.
-    let _ = tokio::time::timeout(service.limits.idle_timeout, connection).await;
+    // Nor is a client waited for that does not answer the GOAWAY.
+    tokio::select! {
+        _ = connection.as_mut() => {}
+        () = activity.quiet() => {}
+    }
 }
 
 /// One request: counted, and refused where too many are in work.
@@ -344,6 +355,17 @@ impl Activity {
     /// Ends when the client had no request in flight for too long.
     async fn idle(&self, limits: Limits) {
         self.past(|activity| activity.idle_until(limits)).await;
+    }
+
+    /// Ends when no request was in work for a while from now on.
+    async fn quiet(&self) {
+        let mut since = Instant::now();
+        while since.elapsed() < QUIET_BEFORE_END {
+            tokio::time::sleep(QUIET_PAUSE).await;
+            if self.in_flight.load(Ordering::Relaxed) > 0 {
+                since = Instant::now();
+            }
+        }
     }
 
     fn idle_until(&self, limits: Limits) -> u64 {
