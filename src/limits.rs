@@ -1,4 +1,5 @@
-//! How much each consumer may ask: requests a second, requests a day, distinct subscribers an hour.
+//! How much each consumer may ask: requests a second, requests a day, distinct subscribers and wrong
+//! guesses at devices an hour.
 //!
 //! Only consumers with a verified token get here, and what is remembered of them is bounded. A
 //! limit that is not set costs nothing.
@@ -32,6 +33,8 @@ pub enum Refusal {
     Quota(u32),
     /// Distinct subscribers an hour.
     DistinctSubscribers(u32),
+    /// Identifiers that were not the device's, an hour.
+    Mismatches(u32),
 }
 
 /// The limits of all consumers, and what they used of them.
@@ -49,6 +52,7 @@ struct Usage {
     rate: Option<DefaultDirectRateLimiter>,
     today: Mutex<Counted<u64>>,
     this_hour: Mutex<Counted<HashSet<u64>>>,
+    guesses: Mutex<Counted<HashSet<u64>>>,
 }
 
 /// Something counted within a window of time.
@@ -79,6 +83,10 @@ impl<T: Default> Counted<T> {
 /// up the quota.
 #[must_use]
 pub struct Admission(Option<Arc<Usage>>);
+
+/// A guess at a device that was admitted. It counts unless it turns out right, or nothing was said.
+#[must_use]
+pub struct Guess(Option<(Arc<Usage>, u64)>);
 
 impl Limiter {
     /// The limits as configured.
@@ -128,6 +136,23 @@ impl Limiter {
             .inspect_err(|refusal| self.metrics.refused(*refusal))
     }
 
+    /// Admits a guess at a device, among the wrong ones of this hour. Decided before anybody knows
+    /// whether it is right: refusing only wrong ones would tell.
+    pub fn admit_guess(
+        &self,
+        consumer: &ConsumerId,
+        guess: &impl Hash,
+        now: Timestamp,
+    ) -> Result<Guess, Refusal> {
+        let Some(usage) = self.usage_of(consumer) else {
+            return Ok(Guess(None));
+        };
+        let guess = self.hasher.hash_one(guess);
+        let fresh = usage.take_guess(guess, now);
+        let fresh = fresh.inspect_err(|refusal| self.metrics.refused(*refusal))?;
+        Ok(Guess(fresh.then_some((usage, guess))))
+    }
+
     /// What a consumer used; `None` where nothing limits it.
     fn usage_of(&self, consumer: &ConsumerId) -> Option<Arc<Usage>> {
         let rates = *self
@@ -155,6 +180,16 @@ impl Admission {
     }
 }
 
+impl Guess {
+    /// It was right, or the consumer was not told: it does not count.
+    pub fn forget(self) {
+        if let Some((usage, guess)) = self.0 {
+            let mut guesses = usage.guesses.lock().unwrap_or_else(PoisonError::into_inner);
+            guesses.count.remove(&guess);
+        }
+    }
+}
+
 impl Usage {
     fn new(rates: Rates) -> Self {
         let rate = NonZeroU32::new(rates.requests_per_second).map(|per_second| {
@@ -166,6 +201,7 @@ impl Usage {
             rate,
             today: Mutex::default(),
             this_hour: Mutex::default(),
+            guesses: Mutex::default(),
         }
     }
 
@@ -196,21 +232,38 @@ impl Usage {
     /// The number of distinct subscribers within this hour, this one included.
     fn take_subscriber(&self, subscriber: u64, now: Timestamp) -> Result<usize, Refusal> {
         let most = self.rates.distinct_subscribers_per_hour;
-        if most == 0 {
-            return Ok(0);
-        }
-        let mut this_hour = self
-            .this_hour
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
-        let (seen, left) = this_hour.within(now, HOUR);
-        let full = seen.len() >= usize::try_from(most).unwrap_or(usize::MAX);
-        if full && !seen.contains(&subscriber) {
-            return Err(Refusal::DistinctSubscribers(left));
-        }
-        seen.insert(subscriber);
-        Ok(seen.len())
+        take_distinct(&self.this_hour, most, subscriber, now)
+            .map(|(distinct, _)| distinct)
+            .map_err(Refusal::DistinctSubscribers)
     }
+
+    /// Whether the guess is a new one of this hour.
+    fn take_guess(&self, guess: u64, now: Timestamp) -> Result<bool, Refusal> {
+        take_distinct(&self.guesses, self.rates.mismatches_per_hour, guess, now)
+            .map(|(_, fresh)| fresh)
+            .map_err(Refusal::Mismatches)
+    }
+}
+
+/// Counts one more of at most so many distinct things an hour, 0 being no limit: how many there are
+/// now and whether this one is new, or the seconds until the hour ends.
+fn take_distinct(
+    things: &Mutex<Counted<HashSet<u64>>>,
+    most: u32,
+    thing: u64,
+    now: Timestamp,
+) -> Result<(usize, bool), u32> {
+    if most == 0 {
+        return Ok((0, false));
+    }
+    let mut things = things.lock().unwrap_or_else(PoisonError::into_inner);
+    let (seen, left) = things.within(now, HOUR);
+    let full = seen.len() >= usize::try_from(most).unwrap_or(usize::MAX);
+    if full && !seen.contains(&thing) {
+        return Err(left);
+    }
+    let fresh = seen.insert(thing);
+    Ok((seen.len(), fresh))
 }
 
 /// Rounded up: an earlier try would be refused again.
@@ -224,6 +277,7 @@ pub struct LimitMetrics {
     rate: IntCounter,
     quota: IntCounter,
     distinct_subscribers: IntCounter,
+    mismatches: IntCounter,
     most_distinct: IntGauge,
     most_distinct_hour: Mutex<i64>,
 }
@@ -248,6 +302,7 @@ impl LimitMetrics {
             rate: refused.with_label_values(&["rate"]),
             quota: refused.with_label_values(&["quota"]),
             distinct_subscribers: refused.with_label_values(&["distinct_subscribers"]),
+            mismatches: refused.with_label_values(&["mismatches"]),
             most_distinct,
             most_distinct_hour: Mutex::default(),
         })
@@ -258,6 +313,7 @@ impl LimitMetrics {
             Refusal::Rate(_) => self.rate.inc(),
             Refusal::Quota(_) => self.quota.inc(),
             Refusal::DistinctSubscribers(_) => self.distinct_subscribers.inc(),
+            Refusal::Mismatches(_) => self.mismatches.inc(),
         }
     }
 
@@ -359,6 +415,28 @@ mod tests {
         assert!(limiter.admit_subscriber(&a, &3, at(100)).is_ok());
         assert_eq!(limiter.metrics.most_distinct.get(), 3);
         assert!(limiter.admit_subscriber(&a, &4, at(HOUR)).is_ok());
+    }
+
+    #[test]
+    fn who_guesses_at_devices_is_stopped_before_it_is_known_whether_he_is_right() {
+        let limiter = limiter(&Limits {
+            mismatches_per_hour: 2,
+            ..Limits::default()
+        });
+        let a = consumer("a");
+        let guess = |guess: u32, now| limiter.admit_guess(&a, &guess, at(now));
+        for right in 0..10 {
+            guess(right, 100).unwrap().forget();
+        }
+        for wrong in [11, 12, 11, 12] {
+            assert!(guess(wrong, 100).is_ok());
+        }
+        assert_eq!(guess(0, 100).err(), Some(Refusal::Mismatches(3500)));
+        assert_eq!(guess(13, 100).err(), Some(Refusal::Mismatches(3500)));
+        // A guess that is repeated says nothing new, and is no way to give the first one back.
+        guess(11, 100).unwrap().forget();
+        assert!(guess(13, 100).is_err());
+        assert!(guess(13, HOUR).is_ok());
     }
 
     #[test]

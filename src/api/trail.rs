@@ -26,6 +26,8 @@ pub(super) struct Trail {
     pub(super) reason: Option<&'static str>,
     /// The members of the answer that tell of the device.
     pub(super) fields: Vec<&'static str>,
+    /// The id of the secret that a PPID was made with.
+    pub(super) ppid_secret: Option<String>,
     subscription: Option<UeId>,
     exempt: bool,
 }
@@ -44,7 +46,7 @@ impl Trail {
     pub(super) async fn record(
         &self,
         audit: &Audit,
-        route: Route,
+        route: Route<'_>,
         correlator: &HeaderValue,
         code: Option<ErrorCode>,
         started: Instant,
@@ -54,7 +56,7 @@ impl Trail {
             correlator: correlator.to_str().unwrap_or_default(),
             consumer: self.caller.as_ref().map(|caller| caller.consumer.as_str()),
             operation: route.operation.as_str(),
-            version: route.version.as_str(),
+            version: route.served.version.as_str(),
             decision: match code {
                 None => Decision::Disclosed,
                 Some(code) if code.status().is_client_error() => Decision::Refused,
@@ -69,6 +71,7 @@ impl Trail {
                 .subscription
                 .as_ref()
                 .map(|ue_id| audit.pseudonym(ue_id)),
+            ppid_secret: self.ppid_secret.as_deref(),
             consent_exempt: self.exempt,
             latency_ms: milliseconds(started.elapsed()),
         };

@@ -13,6 +13,7 @@ use tokio::net::TcpStream;
 use tokio::time::Instant;
 
 use super::DemoError;
+use crate::api::Version;
 
 /// Between two looks at a bridge that is not ready yet.
 const READY_PAUSE: Duration = Duration::from_millis(20);
@@ -21,11 +22,13 @@ const READY_PAUSE: Duration = Duration::from_millis(20);
 pub(super) struct Question {
     /// What it shows.
     about: &'static str,
+    version: &'static str,
     operation: &'static str,
     body: &'static str,
     credentials: Credentials,
     status: StatusCode,
-    /// Members that the answer has with these values; `null`: a member that it does not have.
+    /// Members that the answer has with these values; `null`: a member that it does not have,
+    /// `{"hexDigits": N}`: so many hexadecimal digits.
     expected: &'static str,
 }
 
@@ -33,6 +36,8 @@ pub(super) struct Question {
 #[derive(Clone, Copy)]
 enum Credentials {
     Good,
+    /// Names the device of the first subscriber.
+    OfFirst,
     Expired,
     None,
 }
@@ -40,16 +45,25 @@ enum Credentials {
 /// What the issuer of the simulated core gave.
 pub(super) struct Tokens {
     good: String,
+    of_first: String,
     expired: String,
 }
 
 /// The answer for the first subscriber.
 const FIRST: &str = r#"{"lastChecked":"2024-02-20T10:41:38.657Z","imeisv":"4901542032375180","imei":"490154203237518","tac":"49015420","model":"3110","manufacturer":"Nokia"}"#;
 
-/// Every kind of identifier, both operations, and what is not there.
-pub(super) const QUESTIONS: &[Question] = &[
+/// The type of the second subscriber's device.
+const SECOND_TYPE: &str = r#"{"lastChecked":"2026-01-15T08:00:02.000Z","imei":null,"tac":"35693803","model":"Phone One","manufacturer":"Example Devices"}"#;
+
+/// A name for the device of the first subscriber; which one, the secret of this run says.
+const FIRST_PPID: &str =
+    r#"{"lastChecked":"2024-02-20T10:41:38.657Z","imei":null,"tac":null,"ppid":{"hexDigits":64}}"#;
+
+/// Every version and operation, every kind of identifier, and what is not there.
+const QUESTIONS: &[Question] = &[
     Question {
         about: "by phone number",
+        version: "v0.1.0",
         operation: "retrieve-identifier",
         body: r#"{"phoneNumber": "123456789"}"#,
         credentials: Credentials::Good,
@@ -58,6 +72,7 @@ pub(super) const QUESTIONS: &[Question] = &[
     },
     Question {
         about: "by network access identifier",
+        version: "v0.1.0",
         operation: "retrieve-identifier",
         body: r#"{"networkAccessIdentifier": "123456789@domain.com"}"#,
         credentials: Credentials::Good,
@@ -66,6 +81,7 @@ pub(super) const QUESTIONS: &[Question] = &[
     },
     Question {
         about: "by IPv4 address and port, through the NAT",
+        version: "v0.1.0",
         operation: "retrieve-identifier",
         body: r#"{"ipv4Address": {"publicAddress": "84.125.93.10", "publicPort": 59765}}"#,
         credentials: Credentials::Good,
@@ -74,6 +90,7 @@ pub(super) const QUESTIONS: &[Question] = &[
     },
     Question {
         about: "by IPv6 address",
+        version: "v0.1.0",
         operation: "retrieve-identifier",
         body: r#"{"ipv6Address": "2001:db8:85a3:8d3:1319:8a2e:370:7344"}"#,
         credentials: Credentials::Good,
@@ -82,6 +99,7 @@ pub(super) const QUESTIONS: &[Question] = &[
     },
     Question {
         about: "the type alone",
+        version: "v0.1.0",
         operation: "retrieve-type",
         body: r#"{"phoneNumber": "123456789"}"#,
         credentials: Credentials::Good,
@@ -90,6 +108,7 @@ pub(super) const QUESTIONS: &[Question] = &[
     },
     Question {
         about: "a device whose IMEISV the core does not know",
+        version: "v0.1.0",
         operation: "retrieve-identifier",
         body: r#"{"phoneNumber": "+34600000002"}"#,
         credentials: Credentials::Good,
@@ -98,6 +117,7 @@ pub(super) const QUESTIONS: &[Question] = &[
     },
     Question {
         about: "a subscription without a device",
+        version: "v0.1.0",
         operation: "retrieve-identifier",
         body: r#"{"phoneNumber": "+34600000007"}"#,
         credentials: Credentials::Good,
@@ -106,6 +126,7 @@ pub(super) const QUESTIONS: &[Question] = &[
     },
     Question {
         about: "a subscriber who does not consent",
+        version: "v0.1.0",
         operation: "retrieve-identifier",
         body: r#"{"phoneNumber": "+34600000006"}"#,
         credentials: Credentials::Good,
@@ -114,6 +135,7 @@ pub(super) const QUESTIONS: &[Question] = &[
     },
     Question {
         about: "with a token that has expired",
+        version: "v0.1.0",
         operation: "retrieve-identifier",
         body: r#"{"phoneNumber": "123456789"}"#,
         credentials: Credentials::Expired,
@@ -122,13 +144,130 @@ pub(super) const QUESTIONS: &[Question] = &[
     },
     Question {
         about: "without a token",
+        version: "v0.1.0",
         operation: "retrieve-identifier",
         body: r#"{"phoneNumber": "123456789"}"#,
         credentials: Credentials::None,
         status: StatusCode::UNAUTHORIZED,
         expected: r#"{"status":401,"code":"UNAUTHENTICATED"}"#,
     },
+    Question {
+        about: "v0.2: the device is a member of the body",
+        version: "v0.2",
+        operation: "retrieve-identifier",
+        body: r#"{"device": {"phoneNumber": "+123456789"}}"#,
+        credentials: Credentials::Good,
+        status: StatusCode::OK,
+        expected: FIRST,
+    },
+    Question {
+        about: "v0.2: the type alone",
+        version: "v0.2",
+        operation: "retrieve-type",
+        body: r#"{"device": {"phoneNumber": "+34600000002"}}"#,
+        credentials: Credentials::Good,
+        status: StatusCode::OK,
+        expected: SECOND_TYPE,
+    },
+    Question {
+        about: "v0.2: neither body nor token names a device",
+        version: "v0.2",
+        operation: "retrieve-identifier",
+        body: "{}",
+        credentials: Credentials::Good,
+        status: StatusCode::UNPROCESSABLE_ENTITY,
+        expected: r#"{"status":422,"code":"MISSING_IDENTIFIER"}"#,
+    },
+    Question {
+        about: "v0.3: the token names the device",
+        version: "v0.3",
+        operation: "retrieve-identifier",
+        body: "{}",
+        credentials: Credentials::OfFirst,
+        status: StatusCode::OK,
+        expected: FIRST,
+    },
+    Question {
+        about: "v0.3: of several identifiers the answer names the one that was used",
+        version: "v0.3",
+        operation: "retrieve-type",
+        body: r#"{"device": {"phoneNumber": "+123456789", "ipv6Address": "2001:db8:aa00::1"}}"#,
+        credentials: Credentials::Good,
+        status: StatusCode::OK,
+        expected: r#"{"device":{"phoneNumber":"+123456789"},"lastChecked":"2024-02-20T10:41:38.657Z","imei":null,"tac":"49015420","model":"3110","manufacturer":"Nokia"}"#,
+    },
+    Question {
+        about: "v0.3: a name for the device that only this consumer knows it by",
+        version: "v0.3",
+        operation: "retrieve-ppid",
+        body: r#"{"device": {"phoneNumber": "+123456789"}}"#,
+        credentials: Credentials::Good,
+        status: StatusCode::OK,
+        expected: FIRST_PPID,
+    },
+    Question {
+        about: "v0.4alpha1: the device",
+        version: "v0.4alpha1",
+        operation: "retrieve-identifier",
+        body: r#"{"device": {"phoneNumber": "+123456789"}}"#,
+        credentials: Credentials::Good,
+        status: StatusCode::OK,
+        expected: FIRST,
+    },
+    Question {
+        about: "v0.4alpha1: the type alone",
+        version: "v0.4alpha1",
+        operation: "retrieve-type",
+        body: r#"{"device": {"phoneNumber": "+34600000002"}}"#,
+        credentials: Credentials::Good,
+        status: StatusCode::OK,
+        expected: SECOND_TYPE,
+    },
+    Question {
+        about: "v0.4alpha1: a name for the device",
+        version: "v0.4alpha1",
+        operation: "retrieve-ppid",
+        body: "{}",
+        credentials: Credentials::OfFirst,
+        status: StatusCode::OK,
+        expected: FIRST_PPID,
+    },
+    Question {
+        about: "v0.4alpha1: is it this device?",
+        version: "v0.4alpha1",
+        operation: "match-identifier",
+        body: r#"{"device": {"phoneNumber": "+123456789"}, "providedIdentifierType": "IMEI", "providedIdentifier": "490154203237518"}"#,
+        credentials: Credentials::Good,
+        status: StatusCode::OK,
+        expected: r#"{"lastChecked":"2024-02-20T10:41:38.657Z","match":true,"imei":null}"#,
+    },
+    Question {
+        about: "v0.4alpha1: is it of this type?",
+        version: "v0.4alpha1",
+        operation: "match-identifier",
+        body: r#"{"device": {"phoneNumber": "+123456789"}, "providedIdentifierType": "TAC", "providedIdentifier": "35693803"}"#,
+        credentials: Credentials::Good,
+        status: StatusCode::OK,
+        expected: r#"{"lastChecked":"2024-02-20T10:41:38.657Z","match":false,"tac":null}"#,
+    },
+    Question {
+        about: "a version that is not served",
+        version: "v9",
+        operation: "retrieve-identifier",
+        body: "{}",
+        credentials: Credentials::Good,
+        status: StatusCode::NOT_FOUND,
+        expected: r#"{"status":404,"code":"NOT_FOUND"}"#,
+    },
 ];
+
+/// Those that the served versions can answer.
+pub(super) fn of(served: &[Version]) -> Vec<&'static Question> {
+    let answered = |question: &&Question| {
+        Version::named(question.version).is_none_or(|version| served.contains(&version))
+    };
+    QUESTIONS.iter().filter(answered).collect()
+}
 
 /// An answer that is not the expected one, or none.
 #[derive(Debug, thiserror::Error)]
@@ -149,12 +288,13 @@ pub enum Unexpected {
 
 impl Question {
     fn path(&self) -> String {
-        format!("/device-identifier/v0.1.0/{}", self.operation)
+        format!("/device-identifier/{}/{}", self.version, self.operation)
     }
 
     fn token<'a>(&self, tokens: &'a Tokens) -> Option<&'a str> {
         match self.credentials {
             Credentials::Good => Some(&tokens.good),
+            Credentials::OfFirst => Some(&tokens.of_first),
             Credentials::Expired => Some(&tokens.expired),
             Credentials::None => None,
         }
@@ -196,9 +336,13 @@ impl Question {
     }
 }
 
-/// Asks every question and prints it with its answer; ends at the first that is not as expected.
-pub(super) async fn ask_all(api: SocketAddr, tokens: &Tokens) -> Result<(), DemoError> {
-    for question in QUESTIONS {
+/// Asks every one of the questions and prints it with its answer; ends at the first that is not as expected.
+pub(super) async fn ask_all(
+    questions: &[&Question],
+    api: SocketAddr,
+    tokens: &Tokens,
+) -> Result<(), DemoError> {
+    for question in questions {
         writeln!(io::stdout(), "{}", question.curl(api, tokens))?;
         let answer = question.ask(api, tokens).await?;
         writeln!(io::stdout(), "{answer}\n")?;
@@ -206,7 +350,7 @@ pub(super) async fn ask_all(api: SocketAddr, tokens: &Tokens) -> Result<(), Demo
     writeln!(
         io::stdout(),
         "{} questions, every answer as expected",
-        QUESTIONS.len()
+        questions.len()
     )?;
     Ok(())
 }
@@ -214,13 +358,15 @@ pub(super) async fn ask_all(api: SocketAddr, tokens: &Tokens) -> Result<(), Demo
 impl Tokens {
     /// Tokens of the demo's consumer, from the issuer beside the simulated core.
     pub(super) async fn fetch(control: SocketAddr) -> Result<Self, Unexpected> {
-        let good = fetch_token(control, GOOD_FOR)
-            .await
-            .ok_or(Unexpected::NoToken)?;
-        let expired = fetch_token(control, EXPIRED_FOR)
-            .await
-            .ok_or(Unexpected::NoToken)?;
-        Ok(Self { good, expired })
+        let fetch = async |more: &str| {
+            let token = fetch_token(control, more).await;
+            token.ok_or(Unexpected::NoToken)
+        };
+        Ok(Self {
+            good: fetch(&format!("expires_in={GOOD_FOR}")).await?,
+            of_first: fetch(&format!("expires_in={GOOD_FOR}&{FIRST_HINT}")).await?,
+            expired: fetch(&format!("expires_in={EXPIRED_FOR}")).await?,
+        })
     }
 }
 
@@ -229,11 +375,14 @@ const GOOD_FOR: i32 = 8 * 60 * 60;
 /// Beyond any leeway.
 const EXPIRED_FOR: i32 = -3600;
 
-async fn fetch_token(control: SocketAddr, expires_in: i32) -> Option<String> {
-    let form = format!(
-        "grant_type=client_credentials&client_id=demo&expires_in={expires_in}\
-         &scope=device-identifier:retrieve-identifier%20device-identifier:retrieve-type"
-    );
+/// Makes a token name the first subscriber's device.
+const FIRST_HINT: &str = "login_hint=tel:%2B123456789";
+/// Every operation, as a form writes them.
+const SCOPES: &str = "device-identifier:retrieve-identifier%20device-identifier:retrieve-type%20\
+    device-identifier:retrieve-ppid%20device-identifier:match-identifier";
+
+async fn fetch_token(control: SocketAddr, more: &str) -> Option<String> {
+    let form = format!("grant_type=client_credentials&client_id=demo&scope={SCOPES}&{more}");
     let request = Request::post("/oidc/token")
         .header("host", control.to_string())
         .header("content-type", "application/x-www-form-urlencoded")
@@ -292,6 +441,16 @@ fn has_members(text: &str, expected: &str) -> bool {
     };
     expected.iter().all(|(name, value)| match object.get(name) {
         None => value.is_null(),
-        Some(found) => found == value,
+        Some(found) => match value.get("hexDigits").and_then(serde_json::Value::as_u64) {
+            Some(length) => found.as_str().is_some_and(|text| is_hex(text, length)),
+            None => found == value,
+        },
     })
+}
+
+fn is_hex(text: &str, length: u64) -> bool {
+    u64::try_from(text.len()) == Ok(length)
+        && text
+            .bytes()
+            .all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'))
 }
