@@ -1,8 +1,9 @@
 //! The bridge and a simulated core in one process, talking real HTTP/2 over loopback.
 //!
 //! For testers: one command, no configuration. What it asks and what it expects stands in
-//! [`questions`]; the core is `simcore`, under `fixtures/`.
+//! [`questions`], how in [`asking`]; the core is `simcore`, under `fixtures/`.
 
+mod asking;
 mod questions;
 
 use std::io::{self, Write as _};
@@ -18,7 +19,8 @@ use crate::cli::DemoArguments;
 use crate::config::{Config, ConfigError, Issuer, IssuerUrl, Layers, LogFormat};
 use crate::tac::TacTable;
 use crate::telemetry::logs;
-use questions::{Question, Tokens, Unexpected};
+use asking::{Tokens, Unexpected};
+use questions::Question;
 
 /// Short, so that a tester sees a change in the core at once.
 const LIFETIME: Duration = Duration::from_secs(2);
@@ -69,10 +71,10 @@ pub async fn run(arguments: &DemoArguments, stop: CancellationToken) -> Result<(
     let questions = questions::of(&config.api.versions);
     let app_stop = app.stop_token();
     let running = tokio::spawn(app.run());
-    questions::wait_until_ready(admin, CORE_WAIT).await?;
+    asking::wait_until_ready(admin, CORE_WAIT).await?;
     let tokens = Tokens::fetch(core.control_addr()).await?;
     let outcome = if arguments.once {
-        questions::ask_all(&questions, api, &tokens).await
+        asking::ask_all(&questions, api, &tokens).await
     } else {
         print_invitation(&questions, (api, admin), &core, &tokens)?;
         stop.cancelled().await;

@@ -262,12 +262,10 @@ impl Lookup {
 
 impl Walk<'_> {
     async fn answer(&mut self, identifiers: &[Option<Identifier>]) -> Result<Answer, LookupError> {
-        if self.authority == Authority::Refused {
-            return Err(LookupError::ConsentMissing);
-        }
         let mut given = identifiers.iter().flatten();
         match (given.next(), given.next(), self.several) {
             (None, ..) => Err(LookupError::Unsupported),
+            _ if self.authority == Authority::Refused => Err(LookupError::ConsentMissing),
             (Some(only), None, _) | (Some(only), _, SeveralIdentifiers::FirstSupported) => {
                 self.by_identifier(only).await
             }
