@@ -10,12 +10,13 @@ use adapters::upf::Upf;
 use tokio::runtime::Handle;
 use tokio_util::sync::CancellationToken;
 
-use crate::api::{Api, Parts};
+use crate::api::{Api, Operation, Parts, Version};
 use crate::audit::{Audit, AuditError};
 use crate::auth::{AuthSetupError, Authenticator};
 use crate::config::{self, Config};
 use crate::limits::Limiter;
 use crate::lookup::{CoreFunctions, Lookup};
+use crate::ppid::{PpidError, Ppids};
 use crate::server::admin::{AdminServer, State};
 use crate::server::{ApiServer, Workers};
 use crate::tac::{TacError, TacTable};
@@ -59,6 +60,9 @@ pub enum StartError {
     /// Nobody could be authenticated.
     #[error(transparent)]
     Auth(#[from] AuthSetupError),
+    /// PPIDs cannot be made.
+    #[error(transparent)]
+    Ppid(#[from] PpidError),
     /// Decisions cannot be recorded.
     #[error(transparent)]
     Audit(#[from] AuditError),
@@ -98,6 +102,7 @@ impl App {
             limiter: Limiter::new(&config.limits, metrics.limits.clone()),
             lookup: Lookup::new(core, config, &metrics.lookup),
             tac_table,
+            ppids: ppids(config)?,
             audit: Audit::open(&config.audit, metrics.audit.clone())?,
             metrics: metrics.api.clone(),
         };
@@ -111,6 +116,7 @@ impl App {
         )?;
         let state = State {
             registry: metrics.registry.clone(),
+            versions: config.api.versions.clone(),
             refresh: Box::new(api.record_sizes()),
             core_answered: Box::new(move || udm_client.has_answered()),
             draining: stop.clone(),
@@ -153,6 +159,22 @@ impl App {
         }
         admin.abort();
         tracing::info!("stopped");
+    }
+}
+
+/// PPIDs by the configured secrets. Without one they change with each start, which is good enough
+/// for trying on loopback and a lie to consumers who keep them.
+fn ppids(config: &Config) -> Result<Option<Ppids>, PpidError> {
+    let configured = Ppids::open(&config.ppid)?;
+    let asked_for = |version: &Version| version.operations().contains(&Operation::RetrievePpid);
+    if configured.is_some() || !config.api.versions.iter().any(asked_for) {
+        Ok(configured)
+    } else if config.api.listen.ip().is_loopback() {
+        tracing::info!("no ppid.secrets: PPIDs last until the next start");
+        Ok(Some(Ppids::random()?))
+    } else {
+        tracing::warn!("no ppid.secrets: retrieve-ppid is not served");
+        Ok(None)
     }
 }
 

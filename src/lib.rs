@@ -5,15 +5,15 @@
 //! | module | what it is |
 //! |---|---|
 //! | [`server`] | listeners, connections, limits, drain |
-//! | [`api`] | CAMARA: routes, checks in their order, one file for what differs in a version |
+//! | [`api`] | CAMARA: routes, checks in their order, one table of what differs between versions |
 //! | [`auth`] | from bearer token to caller: who asks, with which scopes, for which device |
 //! | [`lookup`] | the spine: identifiers → subscription → equipment → answer; caches live here |
 //! | `adapters` (a crate) | the core's functions over HTTP/2 |
 //! | [`device`] (a crate) | typed identifiers, known to all |
 //!
 //! Around them: [`config`] (one typed configuration), [`app`] (from configuration to a running
-//! bridge), [`limits`] (how much a consumer may ask), [`audit`] and [`pseudonym`] (the record of
-//! every decision), [`tls`] and [`secret`] (certificates, keys, trust), [`tac`] (device types),
+//! bridge), [`limits`] (how much a consumer may ask), [`ppid`] (devices by names of their own for
+//! each consumer), [`audit`] and [`pseudonym`] (the record of every decision), [`tls`] and [`secret`] (certificates, keys, trust), [`tac`] (device types),
 //! [`telemetry`] (logs and metrics), [`demo`] (the bridge with a simulated core in one process),
 //! [`cli`] (the command line). `flights` lets all who ask the same question share its answer.
 //!
@@ -29,6 +29,7 @@ pub mod demo;
 mod flights;
 pub mod limits;
 pub mod lookup;
+pub mod ppid;
 pub mod pseudonym;
 pub mod secret;
 pub mod server;

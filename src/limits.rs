@@ -1,12 +1,13 @@
-//! How much each consumer may ask: requests a second, requests a day, distinct subscribers an hour.
+//! How much each consumer may ask: requests a second, requests a day, distinct subscribers and wrong
+//! guesses at devices an hour.
 //!
 //! Only consumers with a verified token get here, and what is remembered of them is bounded. How
 //! many subscribers each asks for is watched where nothing limits it, too ([`distinct`]).
 
 mod distinct;
 
-use std::collections::HashMap;
-use std::hash::{BuildHasher as _, RandomState};
+use std::collections::{HashMap, HashSet};
+use std::hash::{BuildHasher as _, Hash, RandomState};
 use std::net::Ipv6Addr;
 use std::num::NonZeroU32;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -34,6 +35,8 @@ pub enum Refusal {
     Quota(u32),
     /// Distinct subscribers an hour.
     DistinctSubscribers(u32),
+    /// Identifiers that were not the device's, an hour.
+    Mismatches(u32),
 }
 
 /// The limits of all consumers, and what they used of them.
@@ -50,8 +53,11 @@ struct Usage {
     rate: Option<DefaultDirectRateLimiter>,
     /// 0: no limit.
     requests_per_day: u64,
+    /// 0: no limit.
+    mismatches_per_hour: u32,
     today: Mutex<Today>,
     this_hour: Mutex<ThisHour>,
+    guesses: Mutex<Guesses>,
 }
 
 #[derive(Default)]
@@ -63,6 +69,13 @@ struct Today {
 struct ThisHour {
     hour: i64,
     distinct: Distinct,
+}
+
+/// Guesses at devices that were not right, or are not known to be.
+#[derive(Default)]
+struct Guesses {
+    hour: i64,
+    made: HashSet<u64>,
 }
 
 /// Windows of time are numbered since the epoch.
@@ -104,6 +117,10 @@ pub struct Admission {
 /// A consumer by what it used.
 #[derive(Clone)]
 pub struct Consumer(Arc<Usage>);
+
+/// A guess at a device that was admitted. It counts unless it turns out right, or nothing was said.
+#[must_use]
+pub struct Guess(Option<(Consumer, u64)>);
 
 impl Limiter {
     /// The limits as configured.
@@ -186,6 +203,20 @@ impl Limiter {
             .inspect_err(|refusal| self.metrics.refused(*refusal))
     }
 
+    /// Admits a guess at a device, among the wrong ones of this hour. Decided before anybody knows
+    /// whether it is right: refusing only wrong ones would tell.
+    pub fn admit_guess(
+        &self,
+        consumer: &Consumer,
+        guess: &impl Hash,
+        now: Timestamp,
+    ) -> Result<Guess, Refusal> {
+        let guess = self.hasher.hash_one(guess);
+        let fresh = consumer.0.take_guess(guess, now);
+        let fresh = fresh.inspect_err(|refusal| self.metrics.refused(*refusal))?;
+        Ok(Guess(fresh.then(|| (consumer.clone(), guess))))
+    }
+
     /// What a query asks with. Of an IPv6 address only the prefix counts: the rest is the device's
     /// to choose.
     fn identifiers(&self, query: &DeviceQuery) -> impl Iterator<Item = u64> {
@@ -229,6 +260,16 @@ impl Admission {
     }
 }
 
+impl Guess {
+    /// It was right, or the consumer was not told: it does not count.
+    pub fn forget(self) {
+        if let Some((Consumer(usage), guess)) = self.0 {
+            let mut guesses = usage.guesses.lock().unwrap_or_else(PoisonError::into_inner);
+            guesses.made.remove(&guess);
+        }
+    }
+}
+
 impl Usage {
     fn new(class: &LimitsClass) -> Self {
         let rate = NonZeroU32::new(class.requests_per_second).map(|per_second| {
@@ -243,6 +284,8 @@ impl Usage {
                 hour: 0,
                 distinct: Distinct::new(class.distinct_subscribers_per_hour),
             }),
+            mismatches_per_hour: class.mismatches_per_hour,
+            guesses: Mutex::default(),
         }
     }
 
@@ -286,6 +329,27 @@ impl Usage {
         }
         look(&mut this_hour.distinct)
     }
+
+    /// Whether the guess is a new one of this hour.
+    fn take_guess(&self, guess: u64, now: Timestamp) -> Result<bool, Refusal> {
+        let most = usize::try_from(self.mismatches_per_hour).unwrap_or(usize::MAX);
+        if most == 0 {
+            return Ok(false);
+        }
+        let hour = Window::Hour.number(now);
+        let mut guesses = self.guesses.lock().unwrap_or_else(PoisonError::into_inner);
+        if guesses.hour != hour {
+            guesses.hour = hour;
+            guesses.made.clear();
+        }
+        if guesses.made.contains(&guess) {
+            return Ok(false);
+        }
+        if guesses.made.len() >= most {
+            return Err(Refusal::Mismatches(Window::Hour.left(now)));
+        }
+        Ok(guesses.made.insert(guess))
+    }
 }
 
 /// Rounded up: an earlier try would be refused again.
@@ -299,6 +363,7 @@ pub struct LimitMetrics {
     rate: IntCounter,
     quota: IntCounter,
     distinct_subscribers: IntCounter,
+    mismatches: IntCounter,
     most_distinct: IntGauge,
     most_distinct_hour: Mutex<i64>,
 }
@@ -323,6 +388,7 @@ impl LimitMetrics {
             rate: refused.with_label_values(&["rate"]),
             quota: refused.with_label_values(&["quota"]),
             distinct_subscribers: refused.with_label_values(&["distinct_subscribers"]),
+            mismatches: refused.with_label_values(&["mismatches"]),
             most_distinct,
             most_distinct_hour: Mutex::default(),
         })
@@ -333,6 +399,7 @@ impl LimitMetrics {
             Refusal::Rate(_) => self.rate.inc(),
             Refusal::Quota(_) => self.quota.inc(),
             Refusal::DistinctSubscribers(_) => self.distinct_subscribers.inc(),
+            Refusal::Mismatches(_) => self.mismatches.inc(),
         }
     }
 
@@ -531,6 +598,28 @@ mod tests {
         assert_eq!(limiter.metrics.most_distinct.get(), 100);
         limiter.record_sizes(at(HOUR));
         assert_eq!(limiter.metrics.most_distinct.get(), 0);
+    }
+
+    #[test]
+    fn who_guesses_at_devices_is_stopped_before_it_is_known_whether_he_is_right() {
+        let limiter = limiter(&Limits {
+            mismatches_per_hour: 2,
+            ..Limits::default()
+        });
+        let a = limiter.admit(&consumer("a"), at(100)).unwrap().consumer();
+        let guess = |guess: u32, now| limiter.admit_guess(&a, &guess, at(now));
+        for right in 0..10 {
+            guess(right, 100).unwrap().forget();
+        }
+        for wrong in [11, 12, 11, 12] {
+            assert!(guess(wrong, 100).is_ok());
+        }
+        assert_eq!(guess(0, 100).err(), Some(Refusal::Mismatches(3500)));
+        assert_eq!(guess(13, 100).err(), Some(Refusal::Mismatches(3500)));
+        // A guess that is repeated says nothing new, and is no way to give the first one back.
+        guess(11, 100).unwrap().forget();
+        assert!(guess(13, 100).is_err());
+        assert!(guess(13, HOUR).is_ok());
     }
 
     #[test]

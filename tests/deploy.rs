@@ -74,10 +74,11 @@ fn keys_offered(header: &str) -> Option<Vec<String>> {
 
 /// Settings that look like sections and are values: names in them are the operator's, or say where
 /// a secret is.
-const VALUES: [&str; 3] = [
+const VALUES: [&str; 4] = [
     "limits.classes",
     "auth.issuers.client_secret",
     "audit.pseudonym_key",
+    "ppid.secrets.secret",
 ];
 
 /// The dotted keys of all values; those of an array of tables stand for all its elements.
@@ -143,7 +144,13 @@ fn the_sample_loads_and_changes_only_what_has_no_default() {
     // A default stands in the file itself, not only in force because the file is silent.
     let stated = keys_of(&read(SAMPLE).parse().unwrap(), "");
     let mut effective = keys_of(&Table::try_from(&defaults).unwrap(), "");
-    for of_the_operator in ["nat.pools", "auth.issuers", "limits.classes"] {
+    for of_the_operator in [
+        "api.deprecated",
+        "auth.issuers",
+        "limits.classes",
+        "nat.pools",
+        "ppid.secrets",
+    ] {
         effective.remove(of_the_operator);
     }
     assert_eq!(effective.difference(&stated).collect::<Vec<_>>(), [""; 0]);

@@ -6,6 +6,7 @@
 
 mod access;
 mod load;
+mod ppid;
 mod tls;
 mod url;
 mod validate;
@@ -16,6 +17,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use adapters::sbi::ApiRoot;
+use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 pub use access::{
@@ -23,10 +25,12 @@ pub use access::{
     DpopMode, Issuer, Limits, LimitsClass,
 };
 pub use load::{ConfigError, Layers};
+pub use ppid::{Ppid, PpidSecret};
 pub use tls::{ClientCertificates, ClientTls, ServerTls};
-pub use url::{IssuerUrl, PublicUrl, UrlError};
+pub use url::{IssuerUrl, LinkUrl, PublicUrl, UrlError};
 pub use values::{IdentifierKind, MultipleIdentifiers, SecretSource};
 
+use crate::api::Version;
 use crate::lookup::nat::NatPool;
 
 /// Everything that can be set. See `deploy/pei-bridge.toml` for the meaning of each key.
@@ -43,6 +47,8 @@ pub struct Config {
     pub consent: Consent,
     /// How much each consumer may ask.
     pub limits: Limits,
+    /// Names of devices that only one consumer knows them by.
+    pub ppid: Ppid,
     /// The record of every decision.
     pub audit: Audit,
     /// The functions of the core.
@@ -67,7 +73,9 @@ pub struct Api {
     #[serde(with = "values::duration")]
     pub request_timeout: Duration,
     /// The CAMARA versions served.
-    pub versions: Vec<crate::api::Version>,
+    pub versions: Vec<Version>,
+    /// Those of them that will go.
+    pub deprecated: Vec<DeprecatedVersion>,
     /// The kinds of identifier that this deployment can resolve.
     pub supported_identifiers: Vec<IdentifierKind>,
     /// What several identifiers in one request mean.
@@ -123,7 +131,8 @@ impl Default for Api {
         Self {
             listen: DEFAULT_API_LISTEN,
             request_timeout: DEFAULT_REQUEST_TIMEOUT,
-            versions: crate::api::Version::ALL.to_vec(),
+            versions: Version::all().collect(),
+            deprecated: Vec::new(),
             supported_identifiers: IdentifierKind::ALL.to_vec(),
             multiple_identifiers: MultipleIdentifiers::Default,
             worker_threads: 0,
@@ -137,6 +146,22 @@ impl Default for Api {
             tls: None,
         }
     }
+}
+
+/// `[[api.deprecated]]`
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct DeprecatedVersion {
+    /// Which.
+    pub version: Version,
+    /// Since when (RFC 9745).
+    pub since: Timestamp,
+    /// Until when it is served (RFC 8594).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sunset: Option<Timestamp>,
+    /// Where consumers read more.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub link: Option<LinkUrl>,
 }
 
 /// `[admin]`

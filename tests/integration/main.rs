@@ -36,3 +36,4 @@ mod redundancy;
 mod several;
 mod tls;
 mod validation;
+mod versions;
