@@ -71,7 +71,7 @@ impl Client {
         });
         let endpoints: Box<[_]> = endpoints
             .into_iter()
-            .map(|root| Arc::new(Endpoint::new(root, settings.connections_per_endpoint)))
+            .map(|root| Arc::new(Endpoint::new(root, settings)))
             .collect();
         let mut tasks = JoinSet::new();
         for endpoint in &endpoints {
