@@ -32,6 +32,7 @@ pub mod lookup;
 pub mod pseudonym;
 pub mod secret;
 pub mod server;
+pub mod sessions;
 pub mod tac;
 pub mod telemetry;
 pub mod tls;
