@@ -8,10 +8,11 @@
 //!
 //! From the outside in: `operation` (one typed call: timing, outcome), `client` (which instance,
 //! which retry), `endpoint` (the connections of one apiRoot), `connection` (the life of one),
-//! `connector` (the bytes beneath it); beside them `request`, `response`, `date` and
-//! `retry_budget`.
+//! `connector` (the bytes beneath it); beside them `request`, `change` (requests with a
+//! body), `response`, `date` and `retry_budget`.
 
 mod api_root;
+mod change;
 mod client;
 mod connection;
 mod connector;
@@ -31,6 +32,7 @@ pub use error::Error;
 pub use metrics::{Metrics, NfType};
 pub use settings::Settings;
 
+pub(crate) use change::{Change, Content, Resource};
 pub(crate) use operation::Operation;
 pub(crate) use request::Path;
 pub(crate) use response::{Answer, from_json};

@@ -131,6 +131,12 @@ impl ApiRoot {
         &self.authority
     }
 
+    /// What of `path` follows our prefix, where it begins with it.
+    pub(super) fn below<'a>(&self, path: &'a str) -> Option<&'a str> {
+        path.strip_prefix(&*self.prefix)
+            .filter(|rest| rest.starts_with('/'))
+    }
+
     /// The URI of `path` (from the service name on) below this root; `None` only when prefix and
     /// path together are longer than a URI can be.
     pub(super) fn uri(&self, path: &PathAndQuery) -> Option<Uri> {

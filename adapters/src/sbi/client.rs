@@ -5,8 +5,8 @@ use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
+use bytes::Bytes;
 use h2::Reason;
-use http::uri::PathAndQuery;
 use http::{Request, StatusCode};
 use tokio::sync::Notify;
 use tokio::task::JoinSet;
@@ -15,10 +15,10 @@ use tokio::time::Instant;
 use super::connection::STREAM_WINDOW;
 use super::endpoint::{Endpoint, Lease, Shared};
 use super::metrics::Metrics;
-use super::request::Sender;
+use super::request::{Question, Sender};
 use super::response::Answer;
 use super::retry_budget::RetryBudget;
-use super::{ApiRoot, Error, NfType, Settings};
+use super::{ApiRoot, Content, Error, NfType, Settings};
 
 /// The client of one network function with all its endpoints. Cheap to clone.
 ///
@@ -43,8 +43,11 @@ struct Inner {
 
 /// What became of one attempt that has no answer.
 enum Failure {
-    /// Nothing began to be answered: it may be asked again.
-    NotAnswered,
+    /// The peer did nothing with it: it may be asked again.
+    Untouched,
+    /// The connection was lost before the answer began. Only what may be done twice is asked again
+    /// (RFC 9110 9.2.2).
+    Lost,
     /// The error of the call.
     Final(Error),
 }
@@ -105,13 +108,14 @@ impl Client {
         &self.inner.metrics
     }
 
-    /// Sends a GET, again where that is allowed, and gives the last answer, whatever its status.
+    /// Sends the request, again where that is allowed, and gives the last answer, whatever its
+    /// status.
     ///
     /// Waits without bound: the caller drops it when `deadline` has passed, which cancels the
     /// stream.
-    pub(super) async fn get(
+    pub(super) async fn ask(
         &self,
-        path: &PathAndQuery,
+        question: &Question<'_>,
         deadline: Instant,
     ) -> Result<Answer, Error> {
         let inner = &*self.inner;
@@ -119,27 +123,37 @@ impl Client {
         let mut history = History::default();
         let mut sent = 0;
         loop {
-            let (index, endpoint, lease) = inner.lease(&history).await?;
+            let (index, endpoint, lease) = inner.lease(question, &history).await?;
             let remaining = deadline.saturating_duration_since(Instant::now());
-            let uri = endpoint.root().uri(path).ok_or(Error::BadAnswer)?;
+            let uri = endpoint.root().uri(question.path).ok_or(Error::BadAnswer)?;
             sent += 1;
-            let request = inner.sender.get(uri, remaining, lease.is_first);
-            let answer = lease.exchange(request, inner.limit()).await;
+            let head = inner.sender.head(question, uri, remaining, lease.is_first);
+            let body = question.content.map(Content::body);
+            let answer = lease.exchange(head, body, inner.limit()).await;
             let otherwise = match answer {
-                Ok(answer) if answer.status() == StatusCode::SERVICE_UNAVAILABLE => {
-                    endpoint.rest(&inner.shared, answer.retry_after().unwrap_or(0));
-                    history.overloaded.push(index);
-                    if inner.choose(&history).is_none() {
+                Ok(mut answer) => match answer.status() {
+                    StatusCode::SERVICE_UNAVAILABLE => {
+                        endpoint.rest(&inner.shared, answer.retry_after().unwrap_or(0));
+                        history.overloaded.push(index);
+                        if inner.choose(question, &history).is_none() {
+                            return Ok(answer);
+                        }
+                        Ok(answer)
+                    }
+                    StatusCode::CREATED => {
+                        answer.locate(endpoint.root());
                         return Ok(answer);
                     }
-                    Ok(answer)
+                    _ => return Ok(answer),
+                },
+                Err(Failure::Lost) if !question.method.is_idempotent() => {
+                    return Err(Error::Unreachable);
                 }
-                Err(Failure::NotAnswered) => {
+                Err(Failure::Lost | Failure::Untouched) => {
                     history.lost.push(index);
                     Err(Error::Unreachable)
                 }
                 Err(Failure::Final(error)) => return Err(error),
-                Ok(answer) => return Ok(answer),
             };
             if !inner.may_retry(sent) {
                 return otherwise;
@@ -173,9 +187,10 @@ impl Inner {
         allowed
     }
 
-    /// The endpoint to ask next among those that can be asked now: the next one in turn that is
-    /// neither resting nor known to have lost this request; else the best of what is left.
-    fn choose(&self, history: &History) -> Option<(usize, &Endpoint)> {
+    /// The endpoint to ask next among those that can be asked now: the next one in turn that did
+    /// not lose this request, is the one preferred and is not resting; else the best of what is
+    /// left.
+    fn choose(&self, question: &Question<'_>, history: &History) -> Option<(usize, &Endpoint)> {
         let turn = self
             .next
             .fetch_add(1, Ordering::Relaxed)
@@ -189,16 +204,23 @@ impl Inner {
             // The first of the best ones.
             .min_by_key(|(index, endpoint)| {
                 (
-                    endpoint.is_resting(&self.shared),
                     history.lost.contains(index),
+                    question
+                        .preferred
+                        .is_some_and(|root| root != endpoint.root()),
+                    endpoint.is_resting(&self.shared),
                 )
             })
     }
 
-    fn lease_now(&self, history: &History) -> Option<(usize, &Endpoint, Lease<'_>)> {
+    fn lease_now(
+        &self,
+        question: &Question<'_>,
+        history: &History,
+    ) -> Option<(usize, &Endpoint, Lease<'_>)> {
         // An endpoint that lost its last connection in between is not chosen again.
         loop {
-            let (index, endpoint) = self.choose(history)?;
+            let (index, endpoint) = self.choose(question, history)?;
             if let Some(lease) = endpoint.lease() {
                 return Some((index, endpoint, lease));
             }
@@ -210,8 +232,12 @@ impl Inner {
     ///
     /// Only attempts that begin after this call count as failed, so that the first request after a
     /// core is back is answered.
-    async fn lease(&self, history: &History) -> Result<(usize, &Endpoint, Lease<'_>), Error> {
-        if let Some(leased) = self.lease_now(history) {
+    async fn lease(
+        &self,
+        question: &Question<'_>,
+        history: &History,
+    ) -> Result<(usize, &Endpoint, Lease<'_>), Error> {
+        if let Some(leased) = self.lease_now(question, history) {
             return Ok(leased);
         }
         let begun: Vec<u64> = self
@@ -226,7 +252,7 @@ impl Inner {
             let mut attempted = pin!(self.shared.attempted.notified());
             // From here on no outcome is missed.
             attempted.as_mut().enable();
-            if let Some(leased) = self.lease_now(history) {
+            if let Some(leased) = self.lease_now(question, history) {
                 return Ok(leased);
             }
             let mut endpoints = self.endpoints.iter().zip(&begun).enumerate();
@@ -242,27 +268,39 @@ impl Inner {
 
 impl Lease<'_> {
     /// Sends the request and reads the answer. Dropping the future cancels the stream.
-    async fn exchange(mut self, request: Request<()>, most: usize) -> Result<Answer, Failure> {
+    async fn exchange(
+        mut self,
+        head: Request<()>,
+        body: Option<Bytes>,
+        most: usize,
+    ) -> Result<Answer, Failure> {
         let sender = &mut self.sender;
         poll_fn(|cx| sender.poll_ready(cx))
             .await
-            .map_err(|error| classify(&error))?;
-        let (response, _) = sender
-            .send_request(request, true)
-            .map_err(|error| classify(&error))?;
+            .map_err(|_| Failure::Untouched)?;
+        let (response, mut stream) = sender
+            .send_request(head, body.is_none())
+            .map_err(|_| Failure::Untouched)?;
+        if let Some(body) = body {
+            // h2 sends it as the windows allow; what becomes of it is told with the answer, which
+            // a peer may give before it has read everything.
+            let _ = stream.send_data(body, true);
+        }
         let head = response.await.map_err(|error| classify(&error))?;
         Answer::read(head, most).await.map_err(Failure::Final)
     }
 }
 
 /// What an error before the head of the answer allows: a reset was meant for this request, and only
-/// `REFUSED_STREAM` says that nothing was done with it (RFC 9113 8.7). Everything else ended the
-/// connection: GOAWAY below this stream, a close, a broken protocol.
+/// `REFUSED_STREAM` says that nothing was done with it (RFC 9113 8.7); so does GOAWAY below this
+/// stream. Everything else ended the connection: a close, a broken protocol.
 fn classify(error: &h2::Error) -> Failure {
     let refused = error.is_remote() && error.reason() == Some(Reason::REFUSED_STREAM);
-    if error.is_reset() && !refused {
+    if refused || (error.is_remote() && error.is_go_away()) {
+        Failure::Untouched
+    } else if error.is_reset() {
         Failure::Final(Error::BadAnswer)
     } else {
-        Failure::NotAnswered
+        Failure::Lost
     }
 }

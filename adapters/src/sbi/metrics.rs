@@ -18,6 +18,10 @@ pub enum NfType {
     Bsf,
     /// User Plane Function.
     Upf,
+    /// Session Management Function.
+    Smf,
+    /// Network Repository Function.
+    Nrf,
 }
 
 impl NfType {
@@ -27,6 +31,8 @@ impl NfType {
             Self::Udm => "UDM",
             Self::Bsf => "BSF",
             Self::Upf => "UPF",
+            Self::Smf => "SMF",
+            Self::Nrf => "NRF",
         }
     }
 }

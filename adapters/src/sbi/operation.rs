@@ -7,9 +7,9 @@ use std::time::Duration;
 use tokio::time::{Instant, timeout_at};
 
 use super::metrics::OperationMetrics;
-use super::request::Path;
+use super::request::{Path, Question};
 use super::response::{Answer, loggable};
-use super::{Client, Error};
+use super::{Change, Client, Error};
 
 /// An operation, named as its OpenAPI file names it. Cheap to clone.
 #[derive(Debug, Clone)]
@@ -41,9 +41,30 @@ impl Operation {
         deadline: Instant,
         read: impl FnOnce(&Answer) -> Result<T, Error>,
     ) -> Result<T, Error> {
+        let path = path.build()?;
+        self.ask(&Question::get(&path), deadline, read).await
+    }
+
+    /// Changes something at the core and reads the answer, whatever its status, with `read`;
+    /// otherwise as [`Self::get`].
+    pub(crate) async fn change<T>(
+        &self,
+        change: &Change,
+        deadline: Instant,
+        read: impl FnOnce(&Answer) -> Result<T, Error>,
+    ) -> Result<T, Error> {
+        self.ask(&change.question(), deadline, read).await
+    }
+
+    async fn ask<T>(
+        &self,
+        question: &Question<'_>,
+        deadline: Instant,
+        read: impl FnOnce(&Answer) -> Result<T, Error>,
+    ) -> Result<T, Error> {
         let call = Call::begin(&self.metrics);
         let answered = async {
-            let answer = self.client.get(&path.build()?, deadline).await?;
+            let answer = self.client.ask(question, deadline).await?;
             read(&answer).inspect_err(|error| self.report(*error, &answer))
         };
         let result = timeout_at(deadline, answered)

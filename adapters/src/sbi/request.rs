@@ -6,14 +6,14 @@ use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
 use device::UeId;
-use http::header::{ACCEPT, HeaderName, USER_AGENT};
+use http::header::{ACCEPT, CONTENT_TYPE, HeaderName, USER_AGENT};
 use http::uri::PathAndQuery;
 use http::{HeaderMap, HeaderValue, Method, Request, Uri, Version};
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_encode};
 use uuid::Uuid;
 
-use super::Error;
 use super::date::sender_timestamp;
+use super::{ApiRoot, Content, Error};
 
 static MAX_RSP_TIME: HeaderName = HeaderName::from_static("3gpp-sbi-max-rsp-time");
 static SENDER_TIMESTAMP: HeaderName = HeaderName::from_static("3gpp-sbi-sender-timestamp");
@@ -22,6 +22,27 @@ static ACCEPTED: HeaderValue =
 
 /// The most that the five digits of `3gpp-Sbi-Max-Rsp-Time` can say, in milliseconds.
 const MOST_RSP_TIME: u128 = 99_999;
+
+/// One request, whichever instance it is sent to.
+pub(super) struct Question<'a> {
+    pub(super) method: Method,
+    pub(super) path: &'a PathAndQuery,
+    pub(super) content: Option<&'a Content>,
+    /// The instance that is preferred: the one that made the resource.
+    pub(super) preferred: Option<&'a ApiRoot>,
+}
+
+impl<'a> Question<'a> {
+    /// A GET, which any instance may answer.
+    pub(super) fn get(path: &'a PathAndQuery) -> Self {
+        Self {
+            method: Method::GET,
+            path,
+            content: None,
+            preferred: None,
+        }
+    }
+}
 
 /// What all requests of a client have in common.
 #[derive(Debug)]
@@ -39,13 +60,19 @@ impl Sender {
         }
     }
 
-    /// A GET of `uri` whose answer is of use for `remaining` more. `3gpp-Sbi-Correlation-Info` is
-    /// left out: its registered forms are all personal identifiers.
+    /// The head of a request to `uri` whose answer is of use for `remaining` more.
+    /// `3gpp-Sbi-Correlation-Info` is left out: its registered forms are all personal identifiers.
     ///
     /// `introduces` is for the first one on a connection: it brings the names of the headers that
     /// change all the time into the HPACK table, for the later ones to refer to. Their values
     /// have no place there: each would be searched for among all earlier ones.
-    pub(super) fn get(&self, uri: Uri, remaining: Duration, introduces: bool) -> Request<()> {
+    pub(super) fn head(
+        &self,
+        question: &Question<'_>,
+        uri: Uri,
+        remaining: Duration,
+        introduces: bool,
+    ) -> Request<()> {
         let milliseconds = u32::try_from(remaining.as_millis().min(MOST_RSP_TIME)).unwrap_or(0);
         let mut max_rsp_time = HeaderValue::from(milliseconds);
         max_rsp_time.set_sensitive(!introduces);
@@ -57,8 +84,11 @@ impl Sender {
             timestamp.set_sensitive(!introduces);
             headers.insert(&SENDER_TIMESTAMP, timestamp);
         }
+        if let Some(content) = question.content {
+            headers.insert(CONTENT_TYPE, content.kind());
+        }
         let mut request = Request::new(());
-        *request.method_mut() = Method::GET;
+        *request.method_mut() = question.method.clone();
         *request.version_mut() = Version::HTTP_2;
         *request.uri_mut() = uri;
         *request.headers_mut() = headers;
@@ -133,7 +163,8 @@ mod tests {
     #[test]
     fn every_header_is_there_once() {
         let id = Uuid::nil();
-        let request = Sender::new(id).get(
+        let request = Sender::new(id).head(
+            &Question::get(&PathAndQuery::from_static("/x")),
             Uri::from_static("http://udm:80/x"),
             Duration::from_hours(1),
             false,
