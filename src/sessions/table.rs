@@ -60,6 +60,25 @@ enum Trust {
     Gone,
 }
 
+/// Who has an address.
+enum Claim {
+    /// No SMF told of it.
+    Unheard,
+    /// Several have it, or whoever does was told of by an SMF whose word does not count.
+    InDoubt,
+    /// This subscription.
+    Of(UeId),
+}
+
+impl Claim {
+    fn owner(self) -> Option<UeId> {
+        match self {
+            Self::Of(owner) => Some(owner),
+            Self::Unheard | Self::InDoubt => None,
+        }
+    }
+}
+
 /// A session that ended, and where its end is kept.
 struct Ended {
     slot: u32,
@@ -159,7 +178,7 @@ impl Table {
                     return Applied::Outdated;
                 }
                 self.remove_all(&known);
-                let held = self.to_hold(addresses);
+                let held = self.hold(addresses);
                 self.add(part, event, event.time, &held)
             }
             Change::Released => {
@@ -178,9 +197,9 @@ impl Table {
                 // What another subscription told of the session does not count.
                 let mut held = last.map_or_else(Held::default, |_| self.held(&known));
                 // It can only make the table say less, so it is done even when it comes late.
-                held.take_away(&self.to_hold(removed));
+                held.take_away(&self.hold(removed));
                 if !late {
-                    held.add(self.to_hold(added));
+                    held.add(self.hold(added));
                 }
                 self.remove_all(&known);
                 let time = last.map_or(event.time, |last| last.max(event.time));
@@ -269,7 +288,7 @@ impl Table {
         }
     }
 
-    fn to_hold(&mut self, addresses: &Addresses) -> Held {
+    fn hold(&mut self, addresses: &Addresses) -> Held {
         let ipv4 = addresses.ipv4.as_ref();
         Held {
             ipv4: ipv4.map(|ipv4| {
@@ -337,39 +356,41 @@ impl Table {
         self.only_one(claims, |session| {
             session.ipv4 == bits && wanted.is_none_or(|wanted| session.ip_domain == wanted)
         })
-        .unwrap_or_default()
+        .owner()
     }
 
     pub(super) fn by_ipv6(&self, address: Ipv6Addr) -> Option<UeId> {
-        self.lengths.iter().find_map(|&(length, _)| {
+        let longest = self.lengths.iter().find_map(|&(length, _)| {
             let prefix = (network(address, length), length);
             let claims = self.by_prefix.candidates(self.hasher.hash_one(prefix));
-            self.only_one(claims, |session| session.prefix() == Some(prefix))
-        })?
+            match self.only_one(claims, |session| session.prefix() == Some(prefix)) {
+                Claim::Unheard => None,
+                claim => Some(claim),
+            }
+        });
+        longest?.owner()
     }
 
-    /// The one subscription that claims an address; nobody where several do. `None` where no
-    /// session has the address at all, whether its SMF's word counts or not.
-    fn only_one(
-        &self,
-        claims: impl Iterator<Item = u32>,
-        has: impl Fn(&Session) -> bool,
-    ) -> Option<Option<UeId>> {
+    /// The one subscription that has an address, by the word of SMFs that counts.
+    fn only_one(&self, claims: impl Iterator<Item = u32>, has: impl Fn(&Session) -> bool) -> Claim {
         let sessions = claims.filter_map(|slot| Some((slot, self.slots.get(slot)?)));
-        let mut claimed = false;
+        let mut claim = Claim::Unheard;
         let mut found: Option<(u32, &Session)> = None;
         for (slot, session) in sessions.filter(|(_, session)| has(session)) {
-            claimed = true;
+            claim = Claim::InDoubt;
             if !self.counts(session) {
                 continue;
             }
             match found {
                 None => found = Some((slot, session)),
-                Some((other_slot, other)) if self.same_owner(other_slot, other, slot, session) => {}
-                Some(_) => return Some(None),
+                Some(first) if self.same_owner(first, (slot, session)) => {}
+                Some(_) => return Claim::InDoubt,
             }
         }
-        claimed.then(|| found.and_then(|(slot, session)| self.owner(slot, session)))
+        match found.and_then(|(slot, session)| self.owner(slot, session)) {
+            Some(owner) => Claim::Of(owner),
+            None => claim,
+        }
     }
 
     fn counts(&self, session: &Session) -> bool {
@@ -395,9 +416,9 @@ impl Table {
         }
     }
 
-    fn same_owner(&self, slot: u32, session: &Session, other_slot: u32, other: &Session) -> bool {
-        session.owner == other.owner
-            && (session.owner.is_some() || self.aside.get(&slot) == self.aside.get(&other_slot))
+    fn same_owner(&self, (slot, session): (u32, &Session), (other, its): (u32, &Session)) -> bool {
+        session.owner == its.owner
+            && (session.owner.is_some() || self.aside.get(&slot) == self.aside.get(&other))
     }
 
     fn belongs(&self, slot: u32, session: &Session, subscription: &UeId) -> bool {

@@ -566,8 +566,10 @@ proptest! {
         let table = SessionTable::new(1000);
         let smfs: Vec<SmfId> = (0..2).map(|_| table.add_smf().unwrap()).collect();
         let mut parts: Vec<Part> = smfs.iter().map(|smf| table.begin(*smf)).collect();
-        let mut model = Model::default();
-        model.smfs = [(false, true, 1); 2];
+        let mut model = Model {
+            smfs: [(false, true, 1); 2],
+            ..Model::default()
+        };
         for step in &steps {
             match step {
                 Step::Event(smf, who, time, what) => {
@@ -603,9 +605,9 @@ proptest! {
                     table.by_ipv4(address, None),
                     model.by_ipv4(last, None).map(subscriber)
                 );
-                for domain in 1..DOMAINS.len() {
+                for (domain, name) in DOMAINS.iter().enumerate().skip(1) {
                     prop_assert_eq!(
-                        table.by_ipv4(address, DOMAINS[domain]),
+                        table.by_ipv4(address, *name),
                         model.by_ipv4(last, Some(domain)).map(subscriber)
                     );
                 }
