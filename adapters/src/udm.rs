@@ -1,6 +1,8 @@
 //! The UDM: which equipment a subscription uses, what else it is called, what it consented to
 //! (TS 29.503).
 
+pub mod events;
+
 use std::borrow::Cow;
 use std::collections::HashMap;
 use std::fmt;
