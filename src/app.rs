@@ -2,30 +2,54 @@
 
 use std::io;
 use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
 
 use adapters::bsf::Bsf;
-use adapters::sbi::{self, ApiRoot, NfType};
+use adapters::sbi::{self, ApiRoot, InvalidApiRoot, NfType};
+use adapters::smf::Smf;
 use adapters::udm::Udm;
+use adapters::udm::events::UdmEvents;
 use adapters::upf::Upf;
+use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
+use uuid::Uuid;
 
 use crate::api::{Api, Parts};
 use crate::audit::{Audit, AuditError};
 use crate::auth::{AuthSetupError, Authenticator};
 use crate::config::{self, Config};
+use crate::feeds::{Feeds, Tellers};
 use crate::limits::Limiter;
 use crate::lookup::{CoreFunctions, Lookup};
 use crate::server::ApiServer;
 use crate::server::admin::{AdminServer, State};
+use crate::server::callback::{
+    CallbackMetrics, CallbackServer, Callbacks, NrfTokens, UnusableKeys,
+};
 use crate::tac::{TacError, TacTable};
 use crate::telemetry::metrics::Metrics;
 use crate::tls::{HTTP2, ListenerTls, TlsError};
+
+/// Sessions that an SMF reports with its answer to a subscription: some thousands.
+const MAX_REPORT_BYTES: usize = 1024 * 1024;
 
 /// A bridge whose listeners are bound.
 pub struct App {
     api: ApiServer,
     admin: AdminServer,
+    feeding: Option<Feeding>,
     stop: CancellationToken,
+    drain_timeout: Duration,
+}
+
+/// What the core tells unasked, and the listener for it.
+struct Feeding {
+    server: CallbackServer,
+    callbacks: Callbacks,
+    feeds: Feeds,
+    /// What the core is told of the listener.
+    uri: ApiRoot,
 }
 
 /// Why a bridge cannot start.
@@ -58,6 +82,12 @@ pub enum StartError {
     /// Decisions cannot be recorded.
     #[error(transparent)]
     Audit(#[from] AuditError),
+    /// The address of the callback listener cannot be told to the core.
+    #[error("callback.uri: {0}")]
+    CallbackUri(#[from] InvalidApiRoot),
+    /// The NRF's keys cannot be used.
+    #[error("callback.nrf_keys_file: {0}")]
+    NrfKeys(#[from] UnusableKeys),
     /// The metrics contradict each other: a bug of ours.
     #[error("metrics: {0}")]
     Metrics(#[from] prometheus::Error),
@@ -83,15 +113,40 @@ impl App {
             source,
         })?;
         let stop = CancellationToken::new();
-        let (core, udm_client) =
-            core_functions(&config.core, &metrics).map_err(|source| StartError::Tls {
-                key: "core.tls",
-                source,
-            })?;
+        let CoreClients {
+            functions,
+            udm: udm_client,
+            tellers,
+        } = core_functions(config, &metrics).map_err(|source| StartError::Tls {
+            key: "core.tls",
+            source,
+        })?;
+        let nf_instance_id = tellers.nf_instance_id;
+        let (lookup, changes) = Lookup::new(functions, config, &metrics.lookup);
+        let (feeds, inbox) = Feeds::new(changes, tellers, &config.feeds, metrics.feeds.clone());
+        let record_sessions = feeds.record_sizes();
+        let feeding = match config.callback.listen {
+            Some(listen) => {
+                let callbacks = Callbacks {
+                    inbox,
+                    tokens: nrf_tokens(&config.callback, nf_instance_id)?,
+                    metrics: CallbackMetrics::register(&metrics.registry)?,
+                };
+                let server = callback_server(&config.callback, listen, &metrics)?;
+                let uri = callback_uri(&config.callback, &server)?;
+                Some(Feeding {
+                    server,
+                    callbacks,
+                    feeds,
+                    uri,
+                })
+            }
+            None => None,
+        };
         let parts = Parts {
             authenticator: Authenticator::new(&config.auth, metrics.auth.clone())?,
             limiter: Limiter::new(&config.limits, metrics.limits.clone()),
-            lookup: Lookup::new(core, config, &metrics.lookup),
+            lookup,
             tac_table,
             audit: Audit::open(&config.audit, metrics.audit.clone())?,
             metrics: metrics.api.clone(),
@@ -105,9 +160,13 @@ impl App {
                     source,
                 }
             })?;
+        let record_caches = api.record_sizes();
         let state = State {
             registry: metrics.registry.clone(),
-            refresh: Box::new(api.record_sizes()),
+            refresh: Box::new(move || {
+                record_caches();
+                record_sessions();
+            }),
             core_answered: Box::new(move || udm_client.has_answered()),
             draining: stop.clone(),
         };
@@ -117,7 +176,13 @@ impl App {
                 address: config.admin.listen,
                 source,
             })?;
-        Ok(Self { api, admin, stop })
+        Ok(Self {
+            api,
+            admin,
+            feeding,
+            stop,
+            drain_timeout: config.api.drain_timeout,
+        })
     }
 
     /// Where API consumers are answered.
@@ -128,6 +193,12 @@ impl App {
     /// Where the operator looks.
     pub fn admin_address(&self) -> SocketAddr {
         self.admin.address()
+    }
+
+    /// Where the core's notifications are taken, if anywhere.
+    pub fn callback_address(&self) -> Option<SocketAddr> {
+        let feeding = self.feeding.as_ref();
+        feeding.map(|feeding| feeding.server.address())
     }
 
     /// Cancelling it makes [`Self::run`] drain and return.
@@ -144,20 +215,99 @@ impl App {
             "serving"
         );
         let admin = tokio::spawn(self.admin.run());
+        let feeding = self.feeding.map(|feeding| feeding.start(&self.stop));
         if !self.api.run(self.stop).await {
             tracing::warn!("the drain time passed with requests in flight");
+        }
+        if let Some(feeding) = feeding
+            && tokio::time::timeout(self.drain_timeout, feeding)
+                .await
+                .is_err()
+        {
+            tracing::warn!("the drain time passed with subscriptions at the core");
         }
         admin.abort();
         tracing::info!("stopped");
     }
 }
 
-/// Clients for the configured functions, and the one whose readiness is ours.
-fn core_functions(
-    core: &config::Core,
+impl Feeding {
+    /// Listens first, so that no notification finds nobody.
+    fn start(self, stop: &CancellationToken) -> JoinHandle<()> {
+        let Self {
+            server,
+            callbacks,
+            feeds,
+            uri,
+        } = self;
+        tracing::info!(address = %server.address(), "the core's notifications are expected");
+        let callbacks = Arc::new(callbacks);
+        let stop = stop.clone();
+        tokio::spawn(async move {
+            let listening = stop.child_token();
+            let serving = tokio::spawn(server.run(callbacks, listening.clone()));
+            feeds.run(&uri, stop).await;
+            listening.cancel();
+            // One that panicked has said so in the log.
+            let _ = serving.await;
+        })
+    }
+}
+
+fn nrf_tokens(
+    config: &config::Callback,
+    nf_instance_id: Uuid,
+) -> Result<Option<NrfTokens>, UnusableKeys> {
+    let file = config.nrf_keys_file.as_deref();
+    file.map(|file| NrfTokens::load(file, nf_instance_id))
+        .transpose()
+}
+
+fn callback_server(
+    config: &config::Callback,
+    listen: SocketAddr,
     metrics: &Metrics,
-) -> Result<(CoreFunctions, sbi::Client), TlsError> {
-    let mut roots = core.udm.iter().chain(&core.bsf).chain(&core.upf);
+) -> Result<CallbackServer, StartError> {
+    let tls = config.tls.as_ref().map(ListenerTls::load).transpose();
+    let tls = tls.map_err(|source| StartError::Tls {
+        key: "callback.tls",
+        source,
+    })?;
+    let server_metrics = metrics.server.clone();
+    CallbackServer::bind(listen, tls, config.max_connections, server_metrics).map_err(|source| {
+        StartError::Bind {
+            key: "callback.listen",
+            address: listen,
+            source,
+        }
+    })
+}
+
+/// What the core is told: what is configured, else where we listen.
+fn callback_uri(
+    config: &config::Callback,
+    server: &CallbackServer,
+) -> Result<ApiRoot, InvalidApiRoot> {
+    if let Some(uri) = &config.uri {
+        return Ok(uri.clone());
+    }
+    let scheme = if server.is_tls() { "https" } else { "http" };
+    format!("{scheme}://{}", server.address()).parse()
+}
+
+/// Clients of the core.
+struct CoreClients {
+    functions: CoreFunctions,
+    /// The one whose readiness is ours.
+    udm: sbi::Client,
+    tellers: Tellers,
+}
+
+/// Clients for the configured functions.
+fn core_functions(config: &Config, metrics: &Metrics) -> Result<CoreClients, TlsError> {
+    let Config { core, feeds, .. } = config;
+    let roots = core.udm.iter().chain(&core.bsf).chain(&core.upf);
+    let mut roots = roots.chain(&core.smf);
     // A bridge that speaks in clear to its core needs no trust store.
     let tls = roots
         .any(ApiRoot::is_https)
@@ -169,7 +319,7 @@ fn core_functions(
         keep_alive_interval: core.keep_alive_interval,
         keep_alive_timeout: core.keep_alive_timeout,
         max_attempts: core.max_attempts,
-        nf_instance_id: core.nf_instance_id.unwrap_or_else(uuid::Uuid::new_v4),
+        nf_instance_id: core.nf_instance_id.unwrap_or_else(Uuid::new_v4),
         tls,
         ..sbi::Settings::default()
     };
@@ -179,10 +329,30 @@ fn core_functions(
     let udm = client(NfType::Udm, &core.udm);
     let bsf = (!core.bsf.is_empty()).then(|| Bsf::new(&client(NfType::Bsf, &core.bsf)));
     let upf = (!core.upf.is_empty()).then(|| Upf::new(&client(NfType::Upf, &core.upf)));
-    let core = CoreFunctions {
-        udm: Udm::new(udm.clone()),
-        bsf,
-        upf,
+    let report_settings = sbi::Settings {
+        max_response_bytes: MAX_REPORT_BYTES,
+        ..settings.clone()
     };
-    Ok((core, udm))
+    let smfs = core.smf.iter().map(|root| {
+        let roots = vec![root.clone()];
+        let client = sbi::Client::new(NfType::Smf, roots, &report_settings, metrics.core.clone());
+        Smf::new(&client)
+    });
+    Ok(CoreClients {
+        functions: CoreFunctions {
+            udm: Udm::new(udm.clone()),
+            bsf,
+            upf,
+        },
+        tellers: Tellers {
+            smfs: if feeds.sessions {
+                smfs.collect()
+            } else {
+                Vec::new()
+            },
+            udm: UdmEvents::new(&udm),
+            nf_instance_id: settings.nf_instance_id,
+        },
+        udm,
+    })
 }

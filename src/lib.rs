@@ -7,7 +7,9 @@
 //! | [`server`] | listeners, connections, limits, drain |
 //! | [`api`] | CAMARA: routes, checks in their order, one file for what differs in a version |
 //! | [`auth`] | from bearer token to caller: who asks, with which scopes, for which device |
+//! | [`feeds`] | what the core tells unasked, and how it is subscribed to |
 //! | [`lookup`] | the spine: identifiers → subscription → equipment → answer; caches live here |
+//! | [`sessions`] | whose session an address is, as the SMFs told |
 //! | `adapters` (a crate) | the core's functions over HTTP/2 |
 //! | [`device`] (a crate) | typed identifiers, known to all |
 //!
@@ -26,6 +28,7 @@ pub mod auth;
 pub mod cli;
 pub mod config;
 pub mod demo;
+pub mod feeds;
 mod flights;
 pub mod limits;
 pub mod lookup;

@@ -5,6 +5,7 @@
 //! [`load`] lays file and environment over each other and says where a mistake stands.
 
 mod access;
+mod feeds;
 mod load;
 mod tls;
 mod url;
@@ -22,6 +23,7 @@ pub use access::{
     Algorithm, Audit, AuditFailure, AuditSink, Auth, AuthMode, Consent, ConsentMode, Dpop,
     DpopMode, Issuer, Limits, LimitsClass, Rates,
 };
+pub use feeds::{Callback, Feeds, IpDomainRule};
 pub use load::{ConfigError, Layers};
 pub use tls::{ClientCertificates, ClientTls, ServerTls};
 pub use url::{IssuerUrl, PublicUrl, UrlError};
@@ -47,6 +49,10 @@ pub struct Config {
     pub audit: Audit,
     /// The functions of the core.
     pub core: Core,
+    /// The listener for what the core tells unasked.
+    pub callback: Callback,
+    /// What the core is to tell unasked.
+    pub feeds: Feeds,
     /// Deterministic NATs that need no question.
     pub nat: Nat,
     /// What is kept, and how long.
@@ -165,6 +171,9 @@ pub struct Core {
     /// apiRoots of the UPF instances; none: only configured NAT pools are translated.
     #[serde(with = "values::api_roots")]
     pub upf: Vec<ApiRoot>,
+    /// apiRoots of the SMF instances, each of which is subscribed to where `feeds.sessions` says so.
+    #[serde(with = "values::api_roots")]
+    pub smf: Vec<ApiRoot>,
     /// How a phone number or network access identifier becomes a SUPI.
     pub gpsi_to_supi: GpsiToSupi,
     /// Which time `lastChecked` carries.
@@ -207,6 +216,7 @@ impl Default for Core {
             udm: Vec::new(),
             bsf: Vec::new(),
             upf: Vec::new(),
+            smf: Vec::new(),
             gpsi_to_supi: GpsiToSupi::Direct,
             last_checked: LastChecked::Registration,
             purged: Purged::NotFound,

@@ -9,6 +9,7 @@ impl Config {
         self.validate_auth()?;
         self.validate_audit()?;
         self.validate_core()?;
+        self.validate_feeds()?;
         for pool in &self.nat.pools {
             pool.validate()
                 .map_err(|reason| invalid("nat.pools", reason))?;
@@ -49,7 +50,9 @@ impl Config {
                 return Err(invalid(key, "must be greater than zero"));
             }
         }
-        api.tls.as_ref().map_or(Ok(()), validate_listener)
+        api.tls.as_ref().map_or(Ok(()), |tls| {
+            validate_listener(tls, "api.tls.client_ca_file")
+        })
     }
 
     fn validate_auth(&self) -> Result<(), ConfigError> {
@@ -166,18 +169,63 @@ impl Config {
         }
         Ok(())
     }
+
+    fn validate_feeds(&self) -> Result<(), ConfigError> {
+        let (callback, feeds) = (&self.callback, &self.feeds);
+        if let Some(tls) = &callback.tls {
+            validate_listener(tls, "callback.tls.client_ca_file")?;
+        }
+        if !feeds.any() {
+            return Ok(());
+        }
+        if callback.listen.is_none() {
+            return Err(invalid(
+                "callback.listen",
+                "is needed for the feeds: the core has to send them somewhere",
+            ));
+        }
+        if feeds.sessions && self.core.smf.is_empty() {
+            return Err(invalid(
+                "core.smf",
+                "names no SMF that feeds.sessions could subscribe to",
+            ));
+        }
+        if feeds.sessions && !self.cache.session.is_zero() {
+            return Err(invalid(
+                "cache.session",
+                "would keep addresses longer than feeds.sessions knows them: leave it at \"0s\"",
+            ));
+        }
+        for (key, wrong) in [
+            ("callback.max_connections", callback.max_connections == 0),
+            ("feeds.check_interval", feeds.check_interval.is_zero()),
+            ("feeds.session_entries", feeds.session_entries == 0),
+            ("feeds.consent_entries", feeds.consent_entries == 0),
+        ] {
+            if wrong {
+                return Err(invalid(key, "must be greater than zero"));
+            }
+        }
+        if feeds.expiry <= feeds.check_interval {
+            return Err(invalid(
+                "feeds.expiry",
+                "must be longer than feeds.check_interval, in which it is prolonged",
+            ));
+        }
+        Ok(())
+    }
 }
 
 /// A listener that checks client certificates must know by whom, and one that is given authorities
 /// must check: who wrote them down believes that it does.
-fn validate_listener(tls: &ServerTls) -> Result<(), ConfigError> {
+fn validate_listener(tls: &ServerTls, client_ca_file: &'static str) -> Result<(), ConfigError> {
     match (tls.client_certificates, &tls.client_ca_file) {
         (ClientCertificates::Off, Some(_)) => Err(invalid(
-            "api.tls.client_ca_file",
-            "has no effect while api.tls.client_certificates is \"off\"",
+            client_ca_file,
+            "has no effect while client_certificates beside it is \"off\"",
         )),
         (ClientCertificates::Optional | ClientCertificates::Required, None) => Err(invalid(
-            "api.tls.client_ca_file",
+            client_ca_file,
             "is needed to check client certificates against",
         )),
         _ => Ok(()),

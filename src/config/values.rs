@@ -87,3 +87,28 @@ pub(super) mod api_roots {
             .collect()
     }
 }
+
+/// An apiRoot as a string, where there is one.
+pub(super) mod optional_api_root {
+    use adapters::sbi::ApiRoot;
+    use serde::de::Error as _;
+    use serde::{Deserialize, Deserializer, Serializer};
+
+    #[expect(clippy::ref_option, reason = "serde calls it so")]
+    pub(crate) fn serialize<S: Serializer>(
+        value: &Option<ApiRoot>,
+        to: S,
+    ) -> Result<S::Ok, S::Error> {
+        match value {
+            Some(root) => to.collect_str(root),
+            None => to.serialize_none(),
+        }
+    }
+
+    pub(crate) fn deserialize<'de, D: Deserializer<'de>>(
+        from: D,
+    ) -> Result<Option<ApiRoot>, D::Error> {
+        let text = String::deserialize(from)?;
+        text.parse().map(Some).map_err(D::Error::custom)
+    }
+}

@@ -2,11 +2,11 @@
 //!
 //! An IPv4 address: the configured NAT pools, the UPF, then the BSF; where neither pool nor UPF
 //! knows the public address, the BSF is asked for that address itself. The answer of each step
-//! feeds the next. An IPv6 address: the BSF.
+//! feeds the next. An IPv6 address: the BSF. Before all of them, and again before the BSF is asked
+//! about what the first two found, the table that the SMFs' events keep, where there is one.
 
 use std::net::{Ipv4Addr, Ipv6Addr};
 use std::sync::Arc;
-use std::time::Duration;
 
 use adapters::bsf::{Bsf, PcfBinding};
 use adapters::upf::{UeIpInfo, Upf};
@@ -17,6 +17,7 @@ use super::LookupError;
 use super::nat::{NatPools, PrivateAddress};
 use super::remembered::{Lifetimes, Remembered, Told};
 use crate::config::Config;
+use crate::sessions::SessionTable;
 use crate::telemetry::metrics::{CacheName, LookupMetrics};
 
 type Fetched = Result<UeId, LookupError>;
@@ -33,8 +34,6 @@ enum Address {
 /// Sessions by address, from the core.
 pub struct SessionLookup {
     source: Source,
-    /// Zero, unless the operator knows that its addresses rest before they are used again.
-    lifetime: Duration,
     remembered: Remembered<Address, UeId>,
 }
 
@@ -43,19 +42,27 @@ impl SessionLookup {
     pub fn new(
         bsf: Option<Bsf>,
         upf: Option<Upf>,
+        sessions: Option<Arc<SessionTable>>,
         config: &Config,
         metrics: Arc<LookupMetrics>,
     ) -> Self {
         let pools = NatPools::new(config.nat.pools.clone());
         let lifetimes = Lifetimes {
+            // Zero, unless the operator knows that its addresses rest before they are used again.
             known: config.cache.session,
             entries: config.cache.session_entries,
             // An address that is nobody's can be somebody's a moment later.
             none_found: config.cache.none_found.min(config.cache.session),
+            fed: None,
         };
         Self {
-            source: Source { bsf, upf, pools },
-            lifetime: config.cache.session,
+            source: Source {
+                bsf,
+                upf,
+                pools,
+                sessions,
+                metrics: metrics.clone(),
+            },
             remembered: Remembered::new(CacheName::Session, &lifetimes, config, metrics),
         }
     }
@@ -64,6 +71,9 @@ impl SessionLookup {
     pub async fn by_ipv6(&self, address: Ipv6Addr, deadline: Instant) -> Fetched {
         if !session_ipv6(address) {
             return Err(LookupError::UnknownSubscription);
+        }
+        if let Some(ue_id) = self.source.told_ipv6(address) {
+            return Ok(ue_id);
         }
         self.by(Address::V6(address), deadline).await
     }
@@ -89,16 +99,29 @@ impl SessionLookup {
         if !session_ipv4(query.public()) || !query.private().is_none_or(session_ipv4) {
             return Err(LookupError::UnknownSubscription);
         }
-        self.by(address, deadline).await
+        match self.own_address(query) {
+            Some(_) if matches!(address, Address::V4Agreeing(_)) && contradicts(query) => {
+                Err(LookupError::Mismatch)
+            }
+            Some(ue_id) => Ok(ue_id),
+            None => self.by(address, deadline).await,
+        }
+    }
+
+    /// The subscription whose session has the address that the world sees: there is no NAT.
+    fn own_address(&self, query: Ipv4Query) -> Option<UeId> {
+        // Where a private address tells who it is, another public one tells nothing.
+        let by_private = matches!(query, Ipv4Query::Private { .. }) && contradicts(query);
+        if by_private {
+            return None;
+        }
+        self.source.told_ipv4(query.public(), None)
     }
 
     async fn by(&self, address: Address, deadline: Instant) -> Fetched {
         let ask = async |deadline| {
-            let value = self.source.by(address, deadline).await?;
-            Ok(Told {
-                value,
-                lifetime: self.lifetime,
-            })
+            let subscription = self.source.by(address, deadline).await?;
+            Ok(Told::of(subscription))
         };
         self.remembered.get(&address, deadline, ask).await
     }
@@ -114,6 +137,8 @@ struct Source {
     bsf: Option<Bsf>,
     upf: Option<Upf>,
     pools: NatPools,
+    sessions: Option<Arc<SessionTable>>,
+    metrics: Arc<LookupMetrics>,
 }
 
 /// What stands behind a public address and port.
@@ -231,16 +256,42 @@ impl Source {
         }
     }
 
+    /// Whose session the SMFs say it is.
+    fn told_ipv4(&self, address: Ipv4Addr, ip_domain: Option<&str>) -> Option<UeId> {
+        let table = self.sessions.as_ref()?;
+        let found = table.by_ipv4(address, ip_domain);
+        self.metrics.session_table(found.is_some());
+        found
+    }
+
+    /// Whose session the SMFs say it is.
+    fn told_ipv6(&self, address: Ipv6Addr) -> Option<UeId> {
+        let table = self.sessions.as_ref()?;
+        let found = table.by_ipv6(address);
+        self.metrics.session_table(found.is_some());
+        found
+    }
+
     async fn bound(&self, private: &PrivateAddress, deadline: Instant) -> Fetched {
+        let domain = private.ip_domain.as_deref();
+        if let Some(ue_id) = self.told_ipv4(private.address, domain) {
+            return Ok(ue_id);
+        }
         let Some(bsf) = &self.bsf else {
             return Err(LookupError::UnknownSubscription);
         };
-        let domain = private.ip_domain.as_deref();
         subscription(
             bsf.pcf_binding_ipv4(private.address, domain, deadline)
                 .await?,
         )
     }
+}
+
+/// Whether the address that the device says it has is another than the one that the world sees.
+fn contradicts(query: Ipv4Query) -> bool {
+    query
+        .private()
+        .is_some_and(|private| private != query.public())
 }
 
 fn unmapped(address: Ipv4Addr) -> PrivateAddress {

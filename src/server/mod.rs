@@ -1,9 +1,10 @@
 //! Listeners: accepting, limits, draining. What is served is none of this room's business.
 //!
 //! [`ApiServer`] accepts connections of API consumers and hands each to [`connection`]; [`admin`]
-//! is the small listener beside it.
+//! is the small listener beside it, [`callback`] the one for the core.
 
 pub mod admin;
+pub mod callback;
 mod connection;
 
 use std::io;

@@ -11,6 +11,7 @@ use prometheus::{
 use crate::api::{ErrorCode, Operation, Version};
 use crate::audit::AuditMetrics;
 use crate::auth::AuthMetrics;
+use crate::feeds::FeedMetrics;
 use crate::limits::LimitMetrics;
 
 /// Buckets in seconds: answers from memory take microseconds, answers from a core milliseconds.
@@ -36,6 +37,8 @@ pub struct Metrics {
     pub limits: Arc<LimitMetrics>,
     /// Records that were lost.
     pub audit: AuditMetrics,
+    /// The health of event feeds.
+    pub feeds: Arc<FeedMetrics>,
     /// Calls to the core.
     pub core: adapters::sbi::Metrics,
 }
@@ -51,6 +54,7 @@ impl Metrics {
             auth: Arc::new(AuthMetrics::register(&registry)?),
             limits: Arc::new(LimitMetrics::register(&registry)?),
             audit: AuditMetrics::register(&registry)?,
+            feeds: Arc::new(FeedMetrics::register(&registry)?),
             core: adapters::sbi::Metrics::register(&registry)?,
             registry,
         })
@@ -304,6 +308,8 @@ pub struct LookupMetrics {
     subscription: CacheMetrics,
     consent: CacheMetrics,
     time_missing: IntCounter,
+    session_table_hits: IntCounter,
+    session_table_misses: IntCounter,
 }
 
 struct CacheMetrics {
@@ -333,6 +339,14 @@ impl LookupMetrics {
         )?;
         registry.register(Box::new(requests.clone()))?;
         registry.register(Box::new(entries.clone()))?;
+        let session_table = IntCounterVec::new(
+            Opts::new(
+                "pei_bridge_session_table_requests_total",
+                "What the table of sessions was asked",
+            ),
+            &["outcome"],
+        )?;
+        registry.register(Box::new(session_table.clone()))?;
         registry.register(Box::new(time_missing.clone()))?;
         let cache = |name: &str| CacheMetrics {
             hits: requests.with_label_values(&[name, "hit"]),
@@ -347,6 +361,8 @@ impl LookupMetrics {
             subscription: cache("subscription"),
             consent: cache("consent"),
             time_missing,
+            session_table_hits: session_table.with_label_values(&["hit"]),
+            session_table_misses: session_table.with_label_values(&["miss"]),
         })
     }
 
@@ -369,6 +385,15 @@ impl LookupMetrics {
         metrics
             .negative_entries
             .set(i64::try_from(none_found).unwrap_or(i64::MAX));
+    }
+
+    /// Counts one question to the table of sessions.
+    pub fn session_table(&self, is_hit: bool) {
+        if is_hit {
+            self.session_table_hits.inc();
+        } else {
+            self.session_table_misses.inc();
+        }
     }
 
     /// Counts an answer of the core that carried no time at all.
