@@ -11,7 +11,7 @@ use serde::Deserialize;
 use tokio::time::Instant;
 
 use crate::identifiers::{gpsi, supi};
-use crate::sbi::{Answer, Client, Error, Operation, Path, from_json};
+use crate::sbi::{Answer, Client, Error, Operation, Path, ServiceName, Subject, from_json};
 
 /// The UPF as a consumer of its address information sees it. Cheap to clone.
 #[derive(Debug, Clone)]
@@ -43,7 +43,7 @@ impl Upf {
     /// The UPF behind `client`.
     pub fn new(client: &Client) -> Self {
         Self {
-            search_ue_ip_info: Operation::new(client, "SearchUeIpInfo"),
+            search_ue_ip_info: Operation::new(client, ServiceName::NupfGueip, "SearchUeIpInfo"),
         }
     }
 
@@ -60,7 +60,7 @@ impl Upf {
             .literal("&port-number=")
             .literal(port);
         self.search_ue_ip_info
-            .get(path, deadline, UeIpInfo::read)
+            .get(path, Subject::Anybody, deadline, UeIpInfo::read)
             .await
     }
 }
