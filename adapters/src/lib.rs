@@ -9,10 +9,11 @@
 //! so no path is printed at any level.
 //!
 //! Read in this order: [`sbi`], then [`udm`] (which equipment a subscription uses), [`bsf`] (whose
-//! session an address is) and [`upf`] (what is behind a translated address).
+//! session an address is), [`upf`] (what is behind a translated address) and [`nrf`] (who is there).
 
 pub mod bsf;
 mod identifiers;
+pub mod nrf;
 pub mod sbi;
 pub mod udm;
 pub mod upf;

@@ -234,12 +234,6 @@ impl Change {
         Self::new(Method::PATCH, resource.clone(), kind, patch)
     }
 
-    /// Changes the members that a JSON Merge Patch names (RFC 7396).
-    pub(crate) fn merge_patch(resource: &Resource, patch: &impl Serialize) -> Result<Self, Error> {
-        let kind = "application/merge-patch+json";
-        Self::new(Method::PATCH, resource.clone(), kind, patch)
-    }
-
     /// Removes the resource.
     pub(crate) fn delete(resource: &Resource) -> Self {
         Self {

@@ -105,6 +105,18 @@ pub(crate) enum Subject<'a> {
     Ipv4(Ipv4Addr, Option<&'a str>),
     /// A session by an address in its prefix.
     Ipv6(Ipv6Addr),
+    /// Something that only the instances at these apiRoots know.
+    Among(&'a [ApiRoot]),
+}
+
+impl Subject<'_> {
+    /// Whether the instance at this apiRoot may know it at all.
+    pub(super) fn allows(&self, root: &ApiRoot) -> bool {
+        match self {
+            Self::Among(roots) => roots.contains(root),
+            Self::Anybody | Self::Ue(_) | Self::Ipv4(..) | Self::Ipv6(_) => true,
+        }
+    }
 }
 
 /// How well an instance fits a subject: the better one is the lower one.
@@ -145,7 +157,7 @@ impl Serves {
 
     pub(super) fn fit(&self, subject: Subject<'_>) -> Fit {
         match subject {
-            Subject::Anybody => Fit::Open,
+            Subject::Anybody | Subject::Among(_) => Fit::Open,
             Subject::Ue(ue) => {
                 let ranges = match ue {
                     UeId::Supi(_) => &self.supis,

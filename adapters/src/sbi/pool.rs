@@ -158,7 +158,11 @@ impl Roster {
             let pool = self.pool();
             let members = pool.members.iter();
             members
-                .filter(|member| !history.is_refused(member.endpoint.number()))
+                .filter(|member| {
+                    member.instance.services.contains(wish.service)
+                        && wish.subject.allows(&member.instance.root)
+                        && !history.is_refused(member.endpoint.number())
+                })
                 .map(|member| (Arc::clone(member), member.endpoint.begun()))
                 .collect()
         };

@@ -164,7 +164,7 @@ fn describe(subject: Subject<'_>, headers: &mut HeaderMap) {
         }
     };
     match subject {
-        Subject::Anybody => {}
+        Subject::Anybody | Subject::Among(_) => {}
         Subject::Ue(ue) => {
             let name = match ue {
                 UeId::Supi(_) => &SUPI,

@@ -155,6 +155,7 @@ impl Pool {
         for member in ahead.iter().chain(behind) {
             let (instance, endpoint) = (&member.instance, &member.endpoint);
             if !instance.services.contains(wish.service)
+                || !wish.subject.allows(&instance.root)
                 || fit.is_some_and(|fit| instance.serves.fit(wish.subject) != fit)
                 || history.is_refused(endpoint.number())
                 || !endpoint.is_ready()
