@@ -7,6 +7,7 @@ use adapters::bsf::Bsf;
 use adapters::sbi::{self, ApiRoot, NfType};
 use adapters::udm::Udm;
 use adapters::upf::Upf;
+use tokio::runtime::Handle;
 use tokio_util::sync::CancellationToken;
 
 use crate::api::{Api, Parts};
@@ -15,8 +16,8 @@ use crate::auth::{AuthSetupError, Authenticator};
 use crate::config::{self, Config};
 use crate::limits::Limiter;
 use crate::lookup::{CoreFunctions, Lookup};
-use crate::server::ApiServer;
 use crate::server::admin::{AdminServer, State};
+use crate::server::{ApiServer, Workers};
 use crate::tac::{TacError, TacTable};
 use crate::telemetry::metrics::Metrics;
 use crate::tls::{HTTP2, ListenerTls, TlsError};
@@ -52,6 +53,9 @@ pub enum StartError {
         /// Why not.
         source: io::Error,
     },
+    /// The threads cannot be started.
+    #[error("threads: {0}")]
+    Threads(io::Error),
     /// Nobody could be authenticated.
     #[error(transparent)]
     Auth(#[from] AuthSetupError),
@@ -83,8 +87,9 @@ impl App {
             source,
         })?;
         let stop = CancellationToken::new();
-        let (core, udm_client) =
-            core_functions(&config.core, &metrics).map_err(|source| StartError::Tls {
+        let workers = Workers::start(config.api.worker_threads).map_err(StartError::Threads)?;
+        let (core, udm_client) = core_functions(&config.core, workers.handles(), &metrics)
+            .map_err(|source| StartError::Tls {
                 key: "core.tls",
                 source,
             })?;
@@ -97,14 +102,13 @@ impl App {
             metrics: metrics.api.clone(),
         };
         let api = Api::new(config, parts);
-        let api =
-            ApiServer::bind(&config.api, tls, api, metrics.server.clone()).map_err(|source| {
-                StartError::Bind {
-                    key: "api.listen",
-                    address: config.api.listen,
-                    source,
-                }
-            })?;
+        let api = ApiServer::bind(&config.api, tls, workers, api, metrics.server.clone()).map_err(
+            |source| StartError::Bind {
+                key: "api.listen",
+                address: config.api.listen,
+                source,
+            },
+        )?;
         let state = State {
             registry: metrics.registry.clone(),
             refresh: Box::new(api.record_sizes()),
@@ -155,6 +159,7 @@ impl App {
 /// Clients for the configured functions, and the one whose readiness is ours.
 fn core_functions(
     core: &config::Core,
+    drivers: Vec<Handle>,
     metrics: &Metrics,
 ) -> Result<(CoreFunctions, sbi::Client), TlsError> {
     let mut roots = core.udm.iter().chain(&core.bsf).chain(&core.upf);
@@ -165,6 +170,7 @@ fn core_functions(
         .transpose()?;
     let settings = sbi::Settings {
         connections_per_endpoint: core.connections_per_endpoint,
+        drivers,
         connect_timeout: core.connect_timeout,
         keep_alive_interval: core.keep_alive_interval,
         keep_alive_timeout: core.keep_alive_timeout,

@@ -8,6 +8,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use h2::client::SendRequest;
 use http::{HeaderMap, StatusCode};
+use tokio::runtime::Handle;
 use tokio::sync::{Notify, watch};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep_until};
@@ -88,12 +89,16 @@ pub(super) struct Endpoint {
 }
 
 /// The place of one connection, which is empty while there is none that takes new streams.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Slot {
+    /// Where the connection is driven.
+    driver: Handle,
     /// Tells without the lock whether a sender is there.
     ready: AtomicBool,
     connection: Mutex<Option<Occupant>>,
     in_flight: AtomicUsize,
+    /// The streams that the peer allows at a time.
+    most_streams: AtomicUsize,
 }
 
 /// A connection that is there to be leased.
@@ -105,6 +110,21 @@ struct Occupant {
 }
 
 impl Slot {
+    fn new(driver: Handle) -> Self {
+        Self {
+            driver,
+            ready: AtomicBool::new(false),
+            connection: Mutex::default(),
+            in_flight: AtomicUsize::new(0),
+            most_streams: AtomicUsize::new(usize::MAX),
+        }
+    }
+
+    /// Whether further streams would have to wait for their turn.
+    fn is_full(&self) -> bool {
+        self.in_flight.load(Ordering::Relaxed) >= self.most_streams.load(Ordering::Relaxed)
+    }
+
     fn connection(&self) -> MutexGuard<'_, Option<Occupant>> {
         self.connection
             .lock()
@@ -112,6 +132,8 @@ impl Slot {
     }
 
     fn fill(&self, sender: SendRequest<Bytes>) {
+        self.most_streams
+            .store(sender.current_max_send_streams(), Ordering::Relaxed);
         *self.connection() = Some(Occupant {
             sender,
             used: false,
@@ -147,8 +169,9 @@ pub(super) struct Lease {
 }
 
 impl Lease {
-    /// The least loaded connection that takes new streams. Streams beyond the peer's limit wait in
-    /// h2 for their turn, and the deadline of their request ends the wait.
+    /// A connection that takes new streams: one with room, one driven by the runtime that asks,
+    /// the least loaded, in this order. Streams beyond the peer's limit wait in h2 for their turn,
+    /// and the deadline of their request ends the wait.
     pub(super) fn take(member: Arc<Member>, is_probe: bool) -> Option<Self> {
         let endpoint = &member.endpoint;
         if endpoint.slots.is_empty() {
@@ -161,11 +184,15 @@ impl Lease {
                 slot: 0,
             });
         }
+        let here = Handle::current().id();
         let numbered = || endpoint.slots.iter().enumerate();
         let take = |(number, slot): (usize, &Slot)| Some((number, slot.take()?));
         let (slot, (sender, is_first)) = numbered()
             .filter(|(_, slot)| slot.ready.load(Ordering::Acquire))
-            .min_by_key(|(_, slot)| slot.in_flight.load(Ordering::Relaxed))
+            .min_by_key(|(_, slot)| {
+                let in_flight = slot.in_flight.load(Ordering::Relaxed);
+                (slot.is_full(), slot.driver.id() != here, in_flight)
+            })
             .and_then(take)
             // The chosen one was lost a moment ago.
             .or_else(|| numbered().find_map(take))?;
@@ -189,12 +216,28 @@ impl Drop for Lease {
 }
 
 impl Endpoint {
-    /// An endpoint with room for so many connections; with none, it is reached through a proxy.
-    pub(super) fn new(root: ApiRoot, connections: usize) -> Self {
+    /// An endpoint that is connected to. Without drivers in the settings, the current runtime
+    /// drives the connections.
+    pub(super) fn new(root: ApiRoot, settings: &Settings) -> Self {
+        let drivers = match settings.drivers.as_slice() {
+            [] => vec![Handle::current()],
+            drivers => drivers.to_vec(),
+        };
+        let connections = settings.connections_per_endpoint.max(drivers.len());
+        let drivers = drivers.into_iter().cycle();
+        Self::with(root, drivers.take(connections).map(Slot::new).collect())
+    }
+
+    /// An endpoint that is reached through a proxy.
+    pub(super) fn proxied(root: ApiRoot) -> Self {
+        Self::with(root, Box::default())
+    }
+
+    fn with(root: ApiRoot, slots: Box<[Slot]>) -> Self {
         Self {
             number: NUMBERS.fetch_add(1, Ordering::Relaxed),
             root,
-            slots: (0..connections).map(|_| Slot::default()).collect(),
+            slots,
             begun: AtomicU64::new(0),
             failed: AtomicU64::new(0),
             wanted: Notify::new(),
@@ -320,13 +363,14 @@ impl Endpoint {
 
     /// Starts to keep all connections open.
     pub(super) fn keep_open(endpoint: &Arc<Self>, shared: &Arc<Shared>, tasks: &mut JoinSet<()>) {
-        for slot in 0..endpoint.slots.len() {
+        for (index, slot) in endpoint.slots.iter().enumerate() {
             let (endpoint, shared) = (Arc::clone(endpoint), Arc::clone(shared));
-            tasks.spawn(async move {
-                if let Some(slot) = endpoint.slots.get(slot) {
+            let keep = async move {
+                if let Some(slot) = endpoint.slots.get(index) {
                     endpoint.keep(slot, &shared).await;
                 }
-            });
+            };
+            tasks.spawn_on(keep, &slot.driver);
         }
     }
 
@@ -414,9 +458,9 @@ impl Endpoint {
 
     /// Offers the connection for new streams until it takes none.
     async fn serve(&self, slot: &Slot, connection: &mut Connection, shared: &Shared) -> End {
-        let _counted = Counted::new(&shared.metrics.ready);
         let (nf, endpoint) = (shared.nf.name(), self.root.authority());
         slot.fill(connection.sender());
+        let _counted = Counted::new(&shared.metrics.ready);
         shared.established.store(true, Ordering::Release);
         shared.attempted.notify_waiters();
         if self.down.swap(false, Ordering::Relaxed) {

@@ -111,11 +111,11 @@ impl Roster {
             }
             let kept = before.at(&instance.root).map(|known| &known.endpoint);
             let endpoint = kept.cloned().unwrap_or_else(|| {
-                let connections = match self.reach {
-                    Reach::Connections => shared.settings.connections_per_endpoint.max(1),
-                    Reach::Proxy => 0,
-                };
-                let endpoint = Arc::new(Endpoint::new(instance.root.clone(), connections));
+                let root = instance.root.clone();
+                let endpoint = Arc::new(match self.reach {
+                    Reach::Connections => Endpoint::new(root, &shared.settings),
+                    Reach::Proxy => Endpoint::proxied(root),
+                });
                 Endpoint::keep_open(&endpoint, shared, &mut tasks);
                 endpoint
             });

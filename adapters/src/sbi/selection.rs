@@ -232,7 +232,7 @@ mod tests {
 
     fn member(port: u16, priority: u16, capacity: u16, load: u8) -> Arc<Member> {
         let root: crate::sbi::ApiRoot = format!("http://127.0.0.1:{port}").parse().unwrap();
-        let endpoint = Arc::new(Endpoint::new(root.clone(), 0));
+        let endpoint = Arc::new(Endpoint::proxied(root.clone()));
         Arc::new(Member {
             instance: Instance {
                 priority,

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use rustls::ClientConfig;
+use tokio::runtime::Handle;
 use uuid::Uuid;
 
 /// Enough to spread one function's streams over its worker threads and to survive the loss of one
@@ -70,8 +71,15 @@ impl Default for OutlierSettings {
 /// The settings of a [`Client`](super::Client). `Default` is fit for production.
 #[derive(Debug, Clone)]
 pub struct Settings {
-    /// HTTP/2 connections kept open to each endpoint, at least 1.
+    /// HTTP/2 connections kept open to each endpoint, at least 1, and at least one for each of
+    /// [`Self::drivers`].
     pub connections_per_endpoint: usize,
+    /// The runtimes that drive the connections, in turn; empty: the one that makes the client.
+    ///
+    /// Each is best a thread of its own: a request then prefers a connection of the thread that it
+    /// is sent from, so that no other thread is woken for it, and what one turn of the thread asks
+    /// goes out in one write.
+    pub drivers: Vec<Handle>,
     /// The longest time for TCP, TLS, HTTP/2 preface and the peer's SETTINGS together.
     pub connect_timeout: Duration,
     /// The time between two PINGs of a connection.
@@ -109,6 +117,7 @@ impl Default for Settings {
     fn default() -> Self {
         Self {
             connections_per_endpoint: CONNECTIONS_PER_ENDPOINT,
+            drivers: Vec::new(),
             connect_timeout: CONNECT_TIMEOUT,
             keep_alive_interval: KEEP_ALIVE_INTERVAL,
             keep_alive_timeout: KEEP_ALIVE_TIMEOUT,
