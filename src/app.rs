@@ -1,8 +1,9 @@
 //! From a configuration to a running bridge: build (fail early), then run until told to stop.
 
+mod feeding;
+
 use std::io;
 use std::net::SocketAddr;
-use std::sync::Arc;
 use std::time::Duration;
 
 use adapters::bsf::Bsf;
@@ -11,25 +12,24 @@ use adapters::smf::Smf;
 use adapters::udm::Udm;
 use adapters::udm::events::UdmEvents;
 use adapters::upf::Upf;
-use tokio::task::JoinHandle;
+use tokio::runtime::Handle;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
 use crate::api::{Api, Parts};
 use crate::audit::{Audit, AuditError};
 use crate::auth::{AuthSetupError, Authenticator};
-use crate::config::{self, Config};
-use crate::feeds::{Feeds, Tellers};
+use crate::config::Config;
+use crate::feeds::Tellers;
 use crate::limits::Limiter;
 use crate::lookup::{CoreFunctions, Lookup};
-use crate::server::ApiServer;
 use crate::server::admin::{AdminServer, State};
-use crate::server::callback::{
-    CallbackMetrics, CallbackServer, Callbacks, NrfTokens, UnusableKeys,
-};
+use crate::server::callback::UnusableKeys;
+use crate::server::{ApiServer, Workers};
 use crate::tac::{TacError, TacTable};
 use crate::telemetry::metrics::Metrics;
 use crate::tls::{HTTP2, ListenerTls, TlsError};
+use feeding::Feeding;
 
 /// Sessions that an SMF reports with its answer to a subscription: some thousands.
 const MAX_REPORT_BYTES: usize = 1024 * 1024;
@@ -41,15 +41,6 @@ pub struct App {
     feeding: Option<Feeding>,
     stop: CancellationToken,
     drain_timeout: Duration,
-}
-
-/// What the core tells unasked, and the listener for it.
-struct Feeding {
-    server: CallbackServer,
-    callbacks: Callbacks,
-    feeds: Feeds,
-    /// What the core is told of the listener.
-    uri: ApiRoot,
 }
 
 /// Why a bridge cannot start.
@@ -76,6 +67,9 @@ pub enum StartError {
         /// Why not.
         source: io::Error,
     },
+    /// The threads cannot be started.
+    #[error("threads: {0}")]
+    Threads(io::Error),
     /// Nobody could be authenticated.
     #[error(transparent)]
     Auth(#[from] AuthSetupError),
@@ -113,36 +107,20 @@ impl App {
             source,
         })?;
         let stop = CancellationToken::new();
+        let workers = Workers::start(config.api.worker_threads).map_err(StartError::Threads)?;
         let CoreClients {
             functions,
             udm: udm_client,
             tellers,
-        } = core_functions(config, &metrics).map_err(|source| StartError::Tls {
-            key: "core.tls",
-            source,
-        })?;
-        let nf_instance_id = tellers.nf_instance_id;
-        let (lookup, changes) = Lookup::new(functions, config, &metrics.lookup);
-        let (feeds, inbox) = Feeds::new(changes, tellers, &config.feeds, metrics.feeds.clone());
-        let record_sessions = feeds.record_sizes();
-        let feeding = match config.callback.listen {
-            Some(listen) => {
-                let callbacks = Callbacks {
-                    inbox,
-                    tokens: nrf_tokens(&config.callback, nf_instance_id)?,
-                    metrics: CallbackMetrics::register(&metrics.registry)?,
-                };
-                let server = callback_server(&config.callback, listen, &metrics)?;
-                let uri = callback_uri(&config.callback, &server)?;
-                Some(Feeding {
-                    server,
-                    callbacks,
-                    feeds,
-                    uri,
-                })
+        } = core_functions(config, workers.handles(), &metrics).map_err(|source| {
+            StartError::Tls {
+                key: "core.tls",
+                source,
             }
-            None => None,
-        };
+        })?;
+        let (lookup, changes) = Lookup::new(functions, config, &metrics.lookup);
+        let feeding = Feeding::build(config, changes, tellers, &metrics)?;
+        let record_sessions = feeding.as_ref().map(Feeding::record_sizes);
         let parts = Parts {
             authenticator: Authenticator::new(&config.auth, metrics.auth.clone())?,
             limiter: Limiter::new(&config.limits, metrics.limits.clone()),
@@ -152,20 +130,21 @@ impl App {
             metrics: metrics.api.clone(),
         };
         let api = Api::new(config, parts);
-        let api =
-            ApiServer::bind(&config.api, tls, api, metrics.server.clone()).map_err(|source| {
-                StartError::Bind {
-                    key: "api.listen",
-                    address: config.api.listen,
-                    source,
-                }
-            })?;
+        let api = ApiServer::bind(&config.api, tls, workers, api, metrics.server.clone()).map_err(
+            |source| StartError::Bind {
+                key: "api.listen",
+                address: config.api.listen,
+                source,
+            },
+        )?;
         let record_caches = api.record_sizes();
         let state = State {
             registry: metrics.registry.clone(),
             refresh: Box::new(move || {
                 record_caches();
-                record_sessions();
+                if let Some(record_sessions) = &record_sessions {
+                    record_sessions();
+                }
             }),
             core_answered: Box::new(move || udm_client.has_answered()),
             draining: stop.clone(),
@@ -198,7 +177,7 @@ impl App {
     /// Where the core's notifications are taken, if anywhere.
     pub fn callback_address(&self) -> Option<SocketAddr> {
         let feeding = self.feeding.as_ref();
-        feeding.map(|feeding| feeding.server.address())
+        feeding.map(Feeding::address)
     }
 
     /// Cancelling it makes [`Self::run`] drain and return.
@@ -231,70 +210,6 @@ impl App {
     }
 }
 
-impl Feeding {
-    /// Listens first, so that no notification finds nobody.
-    fn start(self, stop: &CancellationToken) -> JoinHandle<()> {
-        let Self {
-            server,
-            callbacks,
-            feeds,
-            uri,
-        } = self;
-        tracing::info!(address = %server.address(), "the core's notifications are expected");
-        let callbacks = Arc::new(callbacks);
-        let stop = stop.clone();
-        tokio::spawn(async move {
-            let listening = stop.child_token();
-            let serving = tokio::spawn(server.run(callbacks, listening.clone()));
-            feeds.run(&uri, stop).await;
-            listening.cancel();
-            // One that panicked has said so in the log.
-            let _ = serving.await;
-        })
-    }
-}
-
-fn nrf_tokens(
-    config: &config::Callback,
-    nf_instance_id: Uuid,
-) -> Result<Option<NrfTokens>, UnusableKeys> {
-    let file = config.nrf_keys_file.as_deref();
-    file.map(|file| NrfTokens::load(file, nf_instance_id))
-        .transpose()
-}
-
-fn callback_server(
-    config: &config::Callback,
-    listen: SocketAddr,
-    metrics: &Metrics,
-) -> Result<CallbackServer, StartError> {
-    let tls = config.tls.as_ref().map(ListenerTls::load).transpose();
-    let tls = tls.map_err(|source| StartError::Tls {
-        key: "callback.tls",
-        source,
-    })?;
-    let server_metrics = metrics.server.clone();
-    CallbackServer::bind(listen, tls, config.max_connections, server_metrics).map_err(|source| {
-        StartError::Bind {
-            key: "callback.listen",
-            address: listen,
-            source,
-        }
-    })
-}
-
-/// What the core is told: what is configured, else where we listen.
-fn callback_uri(
-    config: &config::Callback,
-    server: &CallbackServer,
-) -> Result<ApiRoot, InvalidApiRoot> {
-    if let Some(uri) = &config.uri {
-        return Ok(uri.clone());
-    }
-    let scheme = if server.is_tls() { "https" } else { "http" };
-    format!("{scheme}://{}", server.address()).parse()
-}
-
 /// Clients of the core.
 struct CoreClients {
     functions: CoreFunctions,
@@ -304,7 +219,11 @@ struct CoreClients {
 }
 
 /// Clients for the configured functions.
-fn core_functions(config: &Config, metrics: &Metrics) -> Result<CoreClients, TlsError> {
+fn core_functions(
+    config: &Config,
+    drivers: Vec<Handle>,
+    metrics: &Metrics,
+) -> Result<CoreClients, TlsError> {
     let Config { core, feeds, .. } = config;
     let roots = core.udm.iter().chain(&core.bsf).chain(&core.upf);
     let mut roots = roots.chain(&core.smf);
@@ -315,6 +234,7 @@ fn core_functions(config: &Config, metrics: &Metrics) -> Result<CoreClients, Tls
         .transpose()?;
     let settings = sbi::Settings {
         connections_per_endpoint: core.connections_per_endpoint,
+        drivers,
         connect_timeout: core.connect_timeout,
         keep_alive_interval: core.keep_alive_interval,
         keep_alive_timeout: core.keep_alive_timeout,
@@ -331,6 +251,8 @@ fn core_functions(config: &Config, metrics: &Metrics) -> Result<CoreClients, Tls
     let upf = (!core.upf.is_empty()).then(|| Upf::new(&client(NfType::Upf, &core.upf)));
     let report_settings = sbi::Settings {
         max_response_bytes: MAX_REPORT_BYTES,
+        // Subscriptions are kept where they were begun, on no worker.
+        drivers: Vec::new(),
         ..settings.clone()
     };
     let smfs = core.smf.iter().map(|root| {

@@ -12,13 +12,16 @@ use serde::{Deserialize, Serialize};
 use tokio::time::Instant;
 
 use crate::identifiers::{gpsi, supi};
-use crate::sbi::{Answer, Change, Client, Error, Operation, Path, Resource, from_json};
+use crate::sbi::{
+    Answer, Change, Client, Error, Operation, Path, Resource, ServiceName, from_json,
+};
 use crate::subscription::{Renewal, Subscribing};
 
 /// The SMF as a consumer of `Nsmf_EventExposure` sees it. Cheap to clone.
 #[derive(Debug, Clone)]
 pub struct Smf {
     create: Operation,
+    read: Operation,
     replace: Operation,
     delete: Operation,
 }
@@ -113,10 +116,12 @@ const SUBSCRIPTIONS: &str = "/nsmf-event-exposure/v1/subscriptions";
 impl Smf {
     /// The SMF behind `client`.
     pub fn new(client: &Client) -> Self {
+        let operation = |name| Operation::new(client, ServiceName::NsmfEventExposure, name);
         Self {
-            create: Operation::new(client, "CreateIndividualSubcription"),
-            replace: Operation::new(client, "ReplaceIndividualSubcription"),
-            delete: Operation::new(client, "DeleteIndividualSubcription"),
+            create: operation("CreateIndividualSubcription"),
+            read: operation("GetIndividualSubcription"),
+            replace: operation("ReplaceIndividualSubcription"),
+            delete: operation("DeleteIndividualSubcription"),
         }
     }
 
@@ -131,8 +136,17 @@ impl Smf {
         self.create.change(&change, deadline, read_created).await
     }
 
-    /// Prolongs a subscription, as which it has to be there still
-    /// (`ReplaceIndividualSubcription`).
+    /// Whether a subscription is there still (`GetIndividualSubcription`).
+    pub async fn look(
+        &self,
+        subscription: &SessionSubscription,
+        deadline: Instant,
+    ) -> Result<Renewal, Error> {
+        let look = Change::look(&subscription.resource);
+        self.read.change(&look, deadline, read_replaced).await
+    }
+
+    /// Prolongs a subscription (`ReplaceIndividualSubcription`).
     pub async fn renew(
         &self,
         subscription: &SessionSubscription,

@@ -78,6 +78,8 @@ pub struct Api {
     pub supported_identifiers: Vec<IdentifierKind>,
     /// What several identifiers in one request mean.
     pub multiple_identifiers: MultipleIdentifiers,
+    /// Threads that serve connections; 0: one for each processor.
+    pub worker_threads: usize,
     /// Connections held at once; one more is answered 503 and closed.
     pub max_connections: usize,
     /// Requests worked on at once; one more is answered 503.
@@ -130,6 +132,7 @@ impl Default for Api {
             versions: crate::api::Version::ALL.to_vec(),
             supported_identifiers: IdentifierKind::ALL.to_vec(),
             multiple_identifiers: MultipleIdentifiers::Default,
+            worker_threads: 0,
             max_connections: DEFAULT_MAX_CONNECTIONS,
             max_requests_in_flight: DEFAULT_MAX_REQUESTS_IN_FLIGHT,
             header_read_timeout: DEFAULT_HEADER_READ_TIMEOUT,
@@ -180,7 +183,7 @@ pub struct Core {
     pub last_checked: LastChecked,
     /// What a purged registration is worth.
     pub purged: Purged,
-    /// HTTP/2 connections to each instance.
+    /// HTTP/2 connections to each instance; at least one for each of `api.worker_threads`.
     pub connections_per_endpoint: usize,
     /// From SYN to the end of the HTTP/2 handshake.
     #[serde(with = "values::duration")]

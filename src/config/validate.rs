@@ -2,6 +2,9 @@
 
 use super::{AuditSink, AuthMode, ClientCertificates, ClientTls, Config, ConfigError, ServerTls};
 
+/// No machine has more processors for us; what is beyond is a slip of the pen.
+const MOST_WORKER_THREADS: usize = 1024;
+
 impl Config {
     /// Checks what no single key can: bounds, and keys against each other.
     pub fn validate(&self) -> Result<(), ConfigError> {
@@ -49,6 +52,9 @@ impl Config {
             if zero {
                 return Err(invalid(key, "must be greater than zero"));
             }
+        }
+        if api.worker_threads > MOST_WORKER_THREADS {
+            return Err(invalid("api.worker_threads", "must be at most 1024"));
         }
         api.tls.as_ref().map_or(Ok(()), |tls| {
             validate_listener(tls, "api.tls.client_ca_file")

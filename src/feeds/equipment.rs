@@ -75,8 +75,9 @@ async fn subscribed(
     upkeep.metrics.begun(FEED);
     tracing::info!("the feed of equipment is live");
     let end = upkeep
-        .watch(subscription.expires, &gap, async |expires, deadline| {
-            udm.renew_equipment(&subscription, expires, deadline).await
+        // There is no other way to look.
+        .watch(subscription.expires, &gap, |look| {
+            udm.renew_equipment(&subscription, look.expires, look.deadline)
         })
         .await;
     changes.feed.end();

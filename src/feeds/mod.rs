@@ -79,7 +79,7 @@ impl Feeds {
     }
 
     /// Brings what the table of sessions holds into the metrics.
-    pub fn record_sizes(&self) -> impl Fn() + Send + Sync + 'static {
+    pub fn record_sizes(&self) -> impl Fn() + Send + Sync + use<> {
         let (table, metrics) = (self.changes.sessions.clone(), self.metrics.clone());
         move || {
             if let Some(table) = &table {

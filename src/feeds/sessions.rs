@@ -106,14 +106,11 @@ impl SessionFeed {
         pauses.reset();
         upkeep.metrics.begun(FEED);
         let subscription = made.subscription;
-        let watching = upkeep.watch(
-            subscription.expires,
-            &sessions.gap,
-            async |expires, deadline| {
-                let wanted = wanted(expires);
-                self.smf.renew(&subscription, &wanted, deadline).await
-            },
-        );
+        let (smf, subscription) = (&self.smf, &subscription);
+        let watching = upkeep.watch(subscription.expires, &sessions.gap, |expires, deadline| {
+            let wanted = wanted(expires);
+            async move { smf.renew(subscription, &wanted, deadline).await }
+        });
         let reporting = async {
             match made.report {
                 Some(report) => sessions.apply_all(&report),
@@ -130,7 +127,7 @@ impl SessionFeed {
         self.table.distrust(part);
         upkeep.metrics.ended(FEED);
         if end != End::Lost(Loss::Unknown) {
-            self.leave(&subscription).await;
+            self.leave(subscription).await;
         }
         Ok(end)
     }
@@ -147,9 +144,12 @@ impl Sessions {
     pub(super) fn receive(&self, name: &str, body: &[u8]) -> Result<(), Error> {
         self.heard.fetch_add(1, Ordering::Relaxed);
         let notification = SessionNotification::from_json(body)
-            .and_then(|read| match read.correlation_id == name {
-                true => Ok(read),
-                false => Err(Error::BadAnswer),
+            .and_then(|read| {
+                if read.correlation_id == name {
+                    Ok(read)
+                } else {
+                    Err(Error::BadAnswer)
+                }
             })
             .inspect_err(|_| self.miss())?;
         self.apply_all(&notification.events);

@@ -33,6 +33,17 @@ const SECOND_LOOK: Duration = Duration::from_secs(1);
 const PAUSE_MIN: Duration = Duration::from_millis(250);
 const PAUSE_MAX: Duration = Duration::from_secs(10);
 
+/// A look whether a subscription is still there.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Look {
+    /// Until when it is wanted from now on.
+    pub(super) expires: Timestamp,
+    /// Whether it would end soon.
+    pub(super) is_due: bool,
+    /// The look is over then.
+    pub(super) deadline: Instant,
+}
+
 /// Why a subscription is kept no longer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum End {
@@ -61,13 +72,17 @@ impl Upkeep {
 
     /// Keeps a subscription that is there now and ends then, as far as it is known, until it is
     /// lost, has a `gap`, or we leave.
-    pub(super) async fn watch(
+    pub(super) async fn watch<F>(
         &self,
-        expires: Option<Timestamp>,
+        mut expires: Option<Timestamp>,
         gap: &CancellationToken,
-        mut renew: impl AsyncFnMut(Timestamp, Instant) -> Result<Renewal, Error>,
-    ) -> End {
-        let mut pause = self.next_look(expires);
+        look: impl Fn(Look) -> F,
+    ) -> End
+    where
+        F: Future<Output = Result<Renewal, Error>>,
+    {
+        let granted = left(expires);
+        let mut pause = self.check_interval.min(granted / 2);
         let mut in_doubt = false;
         loop {
             tokio::select! {
@@ -75,15 +90,18 @@ impl Upkeep {
                 () = gap.cancelled() => return End::Lost(Loss::Gap),
                 () = self.stop.cancelled() => return End::Stopped,
             }
-            let looked = tokio::select! {
-                looked = renew(self.expires(), Self::deadline()) => looked,
-                () = gap.cancelled() => return End::Lost(Loss::Gap),
-                () = self.stop.cancelled() => return End::Stopped,
-            };
-            match looked {
-                Ok(Renewal::Renewed(expires)) => {
+            // To its end, even when we leave: given up half way, it could come after its own end.
+            let is_due = left(expires) <= granted / 2 + self.check_interval;
+            let looking = look(Look {
+                expires: self.expires(),
+                is_due,
+                deadline: Self::deadline(),
+            });
+            match looking.await {
+                Ok(Renewal::Renewed(until)) => {
                     in_doubt = false;
-                    pause = self.next_look(expires);
+                    expires = until.or(expires);
+                    pause = self.check_interval.min(left(expires) / 2);
                 }
                 Ok(Renewal::Unknown) => return End::Lost(Loss::Unknown),
                 Err(_) if in_doubt => return End::Lost(Loss::Unreachable),
@@ -94,15 +112,14 @@ impl Upkeep {
             }
         }
     }
+}
 
-    /// Well before it ends, and often enough to notice that it is not there any more.
-    fn next_look(&self, expires: Option<Timestamp>) -> Duration {
-        let left = expires.map(|expires| expires.duration_since(Timestamp::now()));
-        let left = left.map_or(Duration::MAX, |left| {
-            Duration::try_from(left).unwrap_or_default()
-        });
-        self.check_interval.min(left / 2)
-    }
+/// The time that a subscription has left; for ever where the core does not say.
+fn left(expires: Option<Timestamp>) -> Duration {
+    expires.map_or(Duration::MAX, |expires| {
+        let left = expires.duration_since(Timestamp::now());
+        Duration::try_from(left).unwrap_or_default()
+    })
 }
 
 /// Waits between attempts, longer each time.

@@ -113,19 +113,19 @@ impl ConsentLookup {
         udm: Udm,
         config: &Config,
         metrics: Arc<LookupMetrics>,
-        feed: Option<ConsentFeed>,
+        told_by: Option<ConsentFeed>,
     ) -> Self {
         let lifetimes = Lifetimes {
             known: config.cache.consent,
             entries: config.cache.equipment_entries,
             none_found: config.cache.none_found,
-            fed: feed
+            fed: told_by
                 .as_ref()
-                .map(|feed| (feed.feed.clone(), config.feeds.consent_lifetime)),
+                .map(|told_by| (told_by.feed.clone(), config.feeds.consent_lifetime)),
         };
-        let fed = feed.map(|feed| Fed {
+        let fed = told_by.map(|told_by| Fed {
             covered: RwLock::default(),
-            wanted: feed.wanted,
+            wanted: told_by.wanted,
             told: AtomicU64::new(0),
         });
         Self {

@@ -40,12 +40,11 @@ impl EquipmentLookup {
         feed: Option<Arc<Feed>>,
     ) -> Self {
         let is_fed = feed.is_some();
-        let fed = feed.map(|feed| (feed, config.feeds.equipment_lifetime));
         let lifetimes = Lifetimes {
             known: config.cache.equipment,
             entries: config.cache.equipment_entries,
             none_found: config.cache.none_found,
-            fed,
+            fed: feed.map(|feed| (feed, config.feeds.equipment_lifetime)),
         };
         Self {
             source: Source {

@@ -1,11 +1,13 @@
 //! Listeners: accepting, limits, draining. What is served is none of this room's business.
 //!
-//! [`ApiServer`] accepts connections of API consumers and hands each to [`connection`]; [`admin`]
-//! is the small listener beside it, [`callback`] the one for the core.
+//! [`ApiServer`] accepts connections of API consumers and hands each to one of the [`workers`],
+//! where [`connection`] serves it; [`admin`] is the small listener beside it, [`callback`] the one
+//! for the core.
 
 pub mod admin;
 pub mod callback;
 mod connection;
+mod workers;
 
 use std::io;
 use std::net::SocketAddr;
@@ -22,6 +24,7 @@ use crate::config;
 use crate::telemetry::metrics::ServerMetrics;
 use crate::tls::ListenerTls;
 use connection::Limits;
+pub use workers::Workers;
 
 /// Connections that the kernel may hold for us while we are busy.
 const BACKLOG: u32 = 1024;
@@ -37,6 +40,7 @@ pub struct ApiServer {
     tls: Option<Arc<ListenerTls>>,
     service: Arc<Service>,
     connections: Arc<Semaphore>,
+    workers: Workers,
     drain_timeout: Duration,
 }
 
@@ -53,6 +57,7 @@ impl ApiServer {
     pub fn bind(
         config: &config::Api,
         tls: Option<ListenerTls>,
+        workers: Workers,
         api: Api,
         metrics: Arc<ServerMetrics>,
     ) -> io::Result<Self> {
@@ -74,6 +79,7 @@ impl ApiServer {
                 metrics,
             }),
             connections: Arc::new(Semaphore::new(config.max_connections)),
+            workers,
             drain_timeout: config.drain_timeout,
         })
     }
@@ -130,21 +136,28 @@ impl ApiServer {
             }
             return;
         };
+        let Ok(stream) = stream.into_std() else {
+            return; // Lost already.
+        };
         let service = self.service.clone();
         let stop = stop.clone();
         // A task for each kind, so that a plain connection has no room for TLS in its own.
         if let Some(tls) = &self.tls {
             let acceptor = tls.acceptor();
-            tasks.spawn(async move {
+            self.workers.spawn(tasks, async move {
                 service.metrics.connections.inc();
-                connection::serve_tls(stream, &acceptor, &service, stop).await;
+                if let Ok(stream) = TcpStream::from_std(stream) {
+                    connection::serve_tls(stream, &acceptor, &service, stop).await;
+                }
                 service.metrics.connections.dec();
                 drop(permit);
             });
         } else {
-            tasks.spawn(async move {
+            self.workers.spawn(tasks, async move {
                 service.metrics.connections.inc();
-                connection::serve_plain(stream, &service, stop).await;
+                if let Ok(stream) = TcpStream::from_std(stream) {
+                    connection::serve_plain(stream, &service, stop).await;
+                }
                 service.metrics.connections.dec();
                 drop(permit);
             });

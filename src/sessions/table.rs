@@ -313,9 +313,11 @@ impl Table {
         {
             let (slot, time) = (ended.slot, ended.time);
             self.released.pop_front();
-            let is_this =
-                |session: &&Session| session.state == State::Released && session.time == time;
-            if self.slots.get(slot).filter(is_this).is_some() {
+            let is_this = self
+                .slots
+                .get(slot)
+                .is_some_and(|session| session.state == State::Released && session.time == time);
+            if is_this {
                 self.remove(slot);
             }
         }
@@ -444,22 +446,22 @@ impl Table {
         let Some(session) = slots.get(slot) else {
             return;
         };
-        let hashes = Hashes::of(hasher, aside, slot, session);
+        let listed = Hashes::of(hasher, aside, slot, session);
         // All that is in an index has what it is listed by.
         let rehash = |pick: fn(Hashes) -> Option<u64>| {
             move |slot| {
                 let session = slots.get(slot);
-                let hashes = session.map(|session| Hashes::of(hasher, aside, slot, session));
-                hashes.and_then(pick).unwrap_or_default()
+                let listed = session.map(|session| Hashes::of(hasher, aside, slot, session));
+                listed.and_then(pick).unwrap_or_default()
             }
         };
-        if let Some(hash) = hashes.ipv4 {
+        if let Some(hash) = listed.ipv4 {
             by_ipv4.insert(hash, slot, rehash(|of| of.ipv4));
         }
-        if let Some(hash) = hashes.prefix {
+        if let Some(hash) = listed.prefix {
             by_prefix.insert(hash, slot, rehash(|of| of.prefix));
         }
-        by_session.insert(hashes.session, slot, rehash(|of| Some(of.session)));
+        by_session.insert(listed.session, slot, rehash(|of| Some(of.session)));
         if let Some((_, length)) = session.prefix() {
             match lengths.binary_search_by(|(known, _)| length.cmp(known)) {
                 Ok(place) => {

@@ -24,6 +24,7 @@ mod command;
 mod configuration;
 mod conformance;
 mod faults;
+mod feeds;
 mod heads;
 mod http;
 mod identifiers;

@@ -3,12 +3,13 @@
 use std::fmt;
 
 use bytes::Bytes;
+use http::header::{HeaderName, LOCATION};
 use http::uri::PathAndQuery;
-use http::{HeaderValue, Method};
+use http::{HeaderMap, HeaderValue, Method};
 use serde::Serialize;
 
-use super::request::Question;
-use super::{ApiRoot, Error, Path};
+use super::request::{Question, encode};
+use super::{ApiRoot, Error, Path, ServiceName, Subject};
 
 /// A body with its type.
 #[derive(Clone)]
@@ -25,6 +26,22 @@ impl Content {
             kind,
             body: body.into(),
         })
+    }
+
+    fn form(fields: &[(&str, &str)]) -> Self {
+        let mut text = String::new();
+        for (name, value) in fields {
+            if !text.is_empty() {
+                text.push('&');
+            }
+            text.push_str(name);
+            text.push('=');
+            text.extend(encode(value));
+        }
+        Self {
+            kind: "application/x-www-form-urlencoded",
+            body: text.into(),
+        }
     }
 
     pub(super) fn kind(&self) -> HeaderValue {
@@ -44,6 +61,10 @@ pub(crate) struct Resource {
     path: PathAndQuery,
     /// The instance that made it, which is asked before others that may know it as well.
     root: Option<ApiRoot>,
+    /// What it is bound to, for a proxy to find that again.
+    binding: Option<HeaderValue>,
+    /// The instance that made it, by the name that a proxy gave it.
+    producer: Option<HeaderValue>,
 }
 
 impl Resource {
@@ -52,6 +73,8 @@ impl Resource {
         Ok(Self {
             path: path.build()?,
             root: None,
+            binding: None,
+            producer: None,
         })
     }
 
@@ -70,13 +93,104 @@ impl Resource {
         Some(Self {
             path: path.parse().ok()?,
             root: Some(root.clone()),
+            binding: None,
+            producer: None,
         })
     }
 
-    /// The last segment of its path: the identifier that the core gave it.
-    pub(crate) fn id(&self) -> &str {
-        self.path.path().rsplit('/').next().unwrap_or_default()
+    /// The resource that `location` names, if that is at `root`.
+    pub(super) fn within(location: &HeaderValue, root: &ApiRoot) -> Option<Self> {
+        let (scheme, rest) = location.to_str().ok()?.split_once("://")?;
+        let slash = rest.find('/')?;
+        let there: ApiRoot = format!("{scheme}://{}", rest.get(..slash)?).parse().ok()?;
+        let path = root.below(rest.get(slash..)?)?;
+        there.is_same_host(root).then_some(())?;
+        Some(Self {
+            path: path.parse().ok()?,
+            root: Some(root.clone()),
+            binding: None,
+            producer: None,
+        })
     }
+
+    /// The resource as a proxy's answer names it: the host in its `location` is the one to name to
+    /// the proxy later on, with what it is bound to.
+    pub(super) fn proxied(headers: &HeaderMap, asked: Option<&ApiRoot>) -> Option<Self> {
+        let location = headers.get(LOCATION)?;
+        let there = || {
+            let (scheme, rest) = location.to_str().ok()?.split_once("://")?;
+            let host = rest.split_once('/').map_or(rest, |(host, _)| host);
+            format!("{scheme}://{host}").parse::<ApiRoot>().ok()
+        };
+        let named = there();
+        let same =
+            asked.filter(|asked| named.as_ref().is_none_or(|named| asked.is_same_host(named)));
+        let root = same.cloned().or(named);
+        let mut resource = match &root {
+            Some(root) => Self::resolve(location, root)?,
+            None => Self {
+                path: location.to_str().ok()?.parse().ok()?,
+                root: None,
+                binding: None,
+                producer: None,
+            },
+        };
+        resource.binding = headers.get(&BINDING).and_then(routing_binding);
+        resource.producer = headers.get(&PRODUCER_ID).and_then(producer);
+        Some(resource)
+    }
+
+    pub(super) fn path(&self) -> &PathAndQuery {
+        &self.path
+    }
+
+    pub(super) fn root(&self) -> Option<&ApiRoot> {
+        self.root.as_ref()
+    }
+
+    pub(super) fn binding(&self) -> Option<&HeaderValue> {
+        self.binding.as_ref()
+    }
+
+    pub(super) fn producer(&self) -> Option<&HeaderValue> {
+        self.producer.as_ref()
+    }
+}
+
+static BINDING: HeaderName = HeaderName::from_static("3gpp-sbi-binding");
+static PRODUCER_ID: HeaderName = HeaderName::from_static("3gpp-sbi-producer-id");
+
+/// The parameters that a binding and a routing binding have in common (TS 29.500 5.2.3.2.5).
+const ROUTING_PARAMETERS: [&str; 8] = [
+    "bl",
+    "nfinst",
+    "nfset",
+    "nfservinst",
+    "nfserviceset",
+    "servname",
+    "backupamfinst",
+    "backupnf",
+];
+
+/// The `3gpp-Sbi-Routing-Binding` of the first element of a `3gpp-Sbi-Binding`.
+fn routing_binding(binding: &HeaderValue) -> Option<HeaderValue> {
+    let element = binding.to_str().ok()?.split(',').next()?;
+    let kept: Vec<_> = element
+        .split(';')
+        .map(str::trim)
+        .filter(|parameter| {
+            let name = parameter.split_once('=').map(|(name, _)| name);
+            name.is_some_and(|name| ROUTING_PARAMETERS.contains(&name))
+        })
+        .collect();
+    kept.join("; ").parse().ok()
+}
+
+/// The instance in a `3gpp-Sbi-Producer-Id`.
+fn producer(id: &HeaderValue) -> Option<HeaderValue> {
+    let mut parameters = id.to_str().ok()?.split(';').map(str::trim);
+    let instance = parameters.find_map(|parameter| parameter.strip_prefix("nfinst="))?;
+    instance.parse().ok()
 }
 
 /// Its path may hold the identifier of a subscriber.
@@ -100,6 +214,15 @@ impl Change {
         Self::new(Method::POST, Resource::at(path)?, "application/json", value)
     }
 
+    /// Sends a form to `path`.
+    pub(crate) fn form(path: Path, fields: &[(&str, &str)]) -> Result<Self, Error> {
+        Ok(Self {
+            method: Method::POST,
+            resource: Resource::at(path)?,
+            content: Some(Content::form(fields)),
+        })
+    }
+
     /// Replaces or makes the resource.
     pub(crate) fn put(resource: &Resource, value: &impl Serialize) -> Result<Self, Error> {
         Self::new(Method::PUT, resource.clone(), "application/json", value)
@@ -115,6 +238,15 @@ impl Change {
     pub(crate) fn merge_patch(resource: &Resource, patch: &impl Serialize) -> Result<Self, Error> {
         let kind = "application/merge-patch+json";
         Self::new(Method::PATCH, resource.clone(), kind, patch)
+    }
+
+    /// Changes nothing: asks whether the resource is there.
+    pub(crate) fn look(resource: &Resource) -> Self {
+        Self {
+            method: Method::GET,
+            resource: resource.clone(),
+            content: None,
+        }
     }
 
     /// Removes the resource.
@@ -139,12 +271,14 @@ impl Change {
         })
     }
 
-    pub(super) fn question(&self) -> Question<'_> {
+    pub(super) fn question(&self, service: ServiceName) -> Question<'_> {
         Question {
+            service,
+            subject: Subject::Anybody,
             method: self.method.clone(),
             path: &self.resource.path,
             content: self.content.as_ref(),
-            preferred: self.resource.root.as_ref(),
+            resource: Some(&self.resource),
         }
     }
 }
@@ -195,8 +329,67 @@ mod tests {
     }
 
     #[test]
-    fn the_id_is_the_last_segment() {
-        let resource = Resource::at(Path::new("/a/v1/subscriptions/4711")).unwrap();
-        assert_eq!(resource.id(), "4711");
+    fn a_redirection_leads_to_a_known_root_or_nowhere() {
+        for (location, path) in [
+            (
+                "http://udm-2:80/pre/nudm-uecm/v1/x",
+                Some("/nudm-uecm/v1/x"),
+            ),
+            (
+                "http://udm-2/pre/nudm-uecm/v1/x?a=b",
+                Some("/nudm-uecm/v1/x?a=b"),
+            ),
+            ("https://udm-2/pre/nudm-uecm/v1/x", None),
+            ("http://udm-2:81/pre/nudm-uecm/v1/x", None),
+            ("http://udm-2.evil.example/pre/nudm-uecm/v1/x", None),
+            ("http://user@udm-2/pre/nudm-uecm/v1/x", None),
+            ("http://udm-2/other/nudm-uecm/v1/x", None),
+            ("/pre/nudm-uecm/v1/x", None),
+        ] {
+            let known = "http://udm-2/pre".parse().unwrap();
+            let resource = Resource::within(&HeaderValue::from_static(location), &known);
+            assert_eq!(
+                resource
+                    .map(|resource| resource.path.to_string())
+                    .as_deref(),
+                path
+            );
+        }
+    }
+
+    #[test]
+    fn what_a_proxy_says_of_a_resource_is_kept_for_it() {
+        let mut headers = HeaderMap::new();
+        let id = "54804518-4191-46b3-955c-ac631f953ed8";
+        for (name, value) in [
+            (
+                "location",
+                "http://smf-1:80/nsmf-event-exposure/v1/subscriptions/7".to_owned(),
+            ),
+            (
+                "3gpp-sbi-binding",
+                format!(
+                    "bl=nf-set; nfset=set1.smfset.5gc; nfinst={id}; recoverytime=\"x\"; scope=other-service, bl=nf-instance"
+                ),
+            ),
+            ("3gpp-sbi-producer-id", format!("nfinst={id}; nfset=a")),
+        ] {
+            headers.insert(name, value.parse().unwrap());
+        }
+        let resource = Resource::proxied(&headers, None).unwrap();
+        assert_eq!(resource.path, "/nsmf-event-exposure/v1/subscriptions/7");
+        assert_eq!(resource.root, Some("http://smf-1:80".parse().unwrap()));
+        assert_eq!(
+            resource.binding.unwrap(),
+            format!("bl=nf-set; nfset=set1.smfset.5gc; nfinst={id}").as_str()
+        );
+        assert_eq!(resource.producer.unwrap(), id);
+        headers.insert(
+            "location",
+            HeaderValue::from_static("/nsmf-event-exposure/v1/x"),
+        );
+        let resource = Resource::proxied(&headers, None).unwrap();
+        assert_eq!(resource.root, None);
+        assert_eq!(resource.path, "/nsmf-event-exposure/v1/x");
     }
 }

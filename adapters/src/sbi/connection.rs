@@ -3,7 +3,7 @@
 
 use std::future::poll_fn;
 use std::io;
-use std::pin::Pin;
+use std::pin::{Pin, pin};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -64,6 +64,8 @@ pub(super) enum End {
     Lost,
     /// The peer left a PING unanswered.
     Silent,
+    /// We have no more use for it.
+    Retired,
 }
 
 /// A connection whose peer has shown that it speaks HTTP/2.
@@ -114,17 +116,29 @@ impl Connection {
     }
 
     /// Carries the streams until the connection takes no new ones.
+    ///
+    /// Between being woken and doing its work it lets the other tasks of the thread have a turn:
+    /// what they ask meanwhile goes out with the same write.
     pub(super) async fn run(&mut self, settings: &Settings) -> End {
         let Self {
             driver,
             ping_pong,
             sender,
         } = self;
-        tokio::select! {
-            biased;
-            end = poll_fn(|cx| poll_open(driver, sender, cx)) => end,
-            () = silence(ping_pong, settings) => End::Silent,
-        }
+        let mut silence = pin!(silence(ping_pong, settings));
+        let mut gathered = false;
+        poll_fn(|cx| {
+            gathered = !gathered;
+            if gathered {
+                cx.waker().wake_by_ref();
+                return Poll::Pending;
+            }
+            if let Poll::Ready(end) = poll_open(driver, sender, cx) {
+                return Poll::Ready(end);
+            }
+            silence.as_mut().poll(cx).map(|()| End::Silent)
+        })
+        .await
     }
 
     /// Carries the streams that are still open to their end.

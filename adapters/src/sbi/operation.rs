@@ -9,40 +9,45 @@ use tokio::time::{Instant, timeout_at};
 use super::metrics::OperationMetrics;
 use super::request::{Path, Question};
 use super::response::{Answer, loggable};
-use super::{Change, Client, Error};
+use super::{Change, Client, Error, ServiceName, Subject};
 
 /// An operation, named as its OpenAPI file names it. Cheap to clone.
 #[derive(Debug, Clone)]
 pub(crate) struct Operation {
     client: Client,
+    service: ServiceName,
     name: &'static str,
     metrics: Arc<OperationMetrics>,
     log_allowance: Arc<LogAllowance>,
 }
 
 impl Operation {
-    pub(crate) fn new(client: &Client, name: &'static str) -> Self {
+    pub(crate) fn new(client: &Client, service: ServiceName, name: &'static str) -> Self {
         let metrics = client.metrics().operation(client.nf(), name);
         Self {
             client: client.clone(),
+            service,
             name,
             metrics: Arc::new(metrics),
             log_allowance: Arc::new(LogAllowance::new()),
         }
     }
 
-    /// Asks for `path` and reads the answer, whatever its status, with `read`.
+    /// Asks an instance that serves `subject` for `path` and reads the answer, whatever its status,
+    /// with `read`.
     ///
     /// Before `deadline` or never: this is the one timer of the call, and dropping the future
     /// cancels it in the core as well.
     pub(crate) async fn get<T>(
         &self,
         path: Path,
+        subject: Subject<'_>,
         deadline: Instant,
         read: impl FnOnce(&Answer) -> Result<T, Error>,
     ) -> Result<T, Error> {
         let path = path.build()?;
-        self.ask(&Question::get(&path), deadline, read).await
+        let question = Question::get(self.service, subject, &path);
+        self.ask(&question, deadline, read).await
     }
 
     /// Changes something at the core and reads the answer, whatever its status, with `read`;
@@ -53,7 +58,8 @@ impl Operation {
         deadline: Instant,
         read: impl FnOnce(&Answer) -> Result<T, Error>,
     ) -> Result<T, Error> {
-        self.ask(&change.question(), deadline, read).await
+        self.ask(&change.question(self.service), deadline, read)
+            .await
     }
 
     async fn ask<T>(

@@ -11,7 +11,7 @@ use http::{HeaderMap, StatusCode};
 use jiff::Timestamp;
 use serde::Deserialize;
 
-use super::{ApiRoot, Error, Resource, date};
+use super::{ApiRoot, Error, Resource, Route, date};
 
 /// A complete answer with any status.
 #[derive(Debug)]
@@ -61,16 +61,32 @@ impl Answer {
         })
     }
 
-    /// Resolves the `location` of what was made by the instance at `root`.
-    pub(super) fn locate(&mut self, root: &ApiRoot) {
-        let location = self.headers.get(LOCATION);
-        let created = location.and_then(|location| Resource::resolve(location, root));
+    /// Resolves the `location` of what was made by the instance at `root`, which a proxy stands in
+    /// front of or not.
+    pub(super) fn locate(&mut self, root: &ApiRoot, route: &Route) {
+        let created = match route {
+            Route::Direct => {
+                let location = self.headers.get(LOCATION);
+                location.and_then(|location| Resource::resolve(location, root))
+            }
+            Route::Proxy(_) => Resource::proxied(&self.headers, Some(root)),
+            Route::Delegated(..) => Resource::proxied(&self.headers, None),
+        };
         self.created = created.map(Box::new);
+    }
+
+    /// What the answer redirects to, if that is at `root`.
+    pub(super) fn redirection(&self, root: &ApiRoot) -> Option<Resource> {
+        Resource::within(self.headers.get(LOCATION)?, root)
     }
 
     /// The resource that was made (201), where the core says where it is.
     pub(crate) fn created(&self) -> Option<&Resource> {
         self.created.as_deref()
+    }
+
+    pub(super) fn headers(&self) -> &HeaderMap {
+        &self.headers
     }
 
     pub(crate) fn status(&self) -> StatusCode {

@@ -11,7 +11,9 @@ use tokio::time::Instant;
 use uuid::Uuid;
 
 use crate::identifiers::gpsi;
-use crate::sbi::{Answer, Change, Client, Error, Operation, Path, Resource, from_json};
+use crate::sbi::{
+    Answer, Change, Client, Error, Operation, Path, Resource, ServiceName, from_json,
+};
 use crate::subscription::{Renewal, Subscribing};
 
 /// The UDM as a consumer of its events sees it. Cheap to clone.
@@ -54,13 +56,15 @@ impl std::fmt::Debug for EquipmentReport {
 impl UdmEvents {
     /// The UDM behind `client`.
     pub fn new(client: &Client) -> Self {
+        let ee = |name| Operation::new(client, ServiceName::NudmEe, name);
+        let sdm = |name| Operation::new(client, ServiceName::NudmSdm, name);
         Self {
-            create_ee: Operation::new(client, "CreateEeSubscription"),
-            update_ee: Operation::new(client, "UpdateEeSubscription"),
-            delete_ee: Operation::new(client, "DeleteEeSubscription"),
-            subscribe_sdm: Operation::new(client, "Subscribe"),
-            modify_sdm: Operation::new(client, "Modify"),
-            unsubscribe_sdm: Operation::new(client, "Unsubscribe"),
+            create_ee: ee("CreateEeSubscription"),
+            update_ee: ee("UpdateEeSubscription"),
+            delete_ee: ee("DeleteEeSubscription"),
+            subscribe_sdm: sdm("Subscribe"),
+            modify_sdm: sdm("Modify"),
+            unsubscribe_sdm: sdm("Unsubscribe"),
         }
     }
 

@@ -2,13 +2,14 @@
 
 use std::time::Duration;
 
-use adapters::sbi::{Error, NfType, Settings};
+use adapters::sbi::{Client, Error, NfType, Settings};
 use adapters::udm::{AmfRegistration, Udm};
 use device::{Supi, UeId};
 use tokio::net::TcpListener;
+use tokio::runtime::Runtime;
 use tokio::time::Instant;
 
-use crate::core::{Core, Reply, client, eventually, quick, soon};
+use crate::core::{Core, Reply, client, eventually, metrics, quick, ready, soon};
 use crate::peer::{PING, Peer, SETTINGS, WINDOW_UPDATE};
 
 fn ue() -> UeId {
@@ -274,5 +275,66 @@ async fn several_connections_are_opened_to_each_endpoint_and_share_the_load() {
     }
     for call in calls {
         assert!(registered(&call.await.unwrap()));
+    }
+}
+
+/// A thread of its own, as each worker of the bridge is.
+fn thread() -> Runtime {
+    let mut thread = tokio::runtime::Builder::new_multi_thread();
+    thread.worker_threads(1).enable_all().build().unwrap()
+}
+
+#[tokio::test]
+async fn a_request_takes_the_connection_of_its_own_thread_while_that_has_room() {
+    let listener = listen().await;
+    let threads = [thread(), thread()];
+    let settings = Settings {
+        connections_per_endpoint: 1,
+        drivers: threads.iter().map(|it| it.handle().clone()).collect(),
+        ..Settings::default()
+    };
+    let root = format!("http://{}", listener.local_addr().unwrap());
+    let (registry, metrics) = metrics();
+    let client = Client::new(NfType::Udm, vec![root.parse().unwrap()], &settings, metrics);
+    let udm = Udm::new(client);
+    let mut peers = Vec::new();
+    for _ in 0..2 {
+        let mut peer = Peer::accept_allowing(&listener, 2).await;
+        peer.first_ping().await;
+        peers.push(peer);
+    }
+    eventually("both take requests", || ready(&registry) == 2).await;
+    let ask = |thread: &Runtime| {
+        let udm = udm.clone();
+        thread.spawn(async move { udm.amf_3gpp_access_registration(&ue(), soon()).await })
+    };
+    let mut calls = vec![ask(&threads[0])];
+    let [one, other] = &mut peers[..] else {
+        unreachable!("two were accepted");
+    };
+    let (own, first) = tokio::select! {
+        stream = one.request() => (0, stream.unwrap()),
+        stream = other.request() => (1, stream.unwrap()),
+    };
+    calls.push(ask(&threads[0]));
+    let second = peers[own].request().await.unwrap();
+    // The peer allows no third one.
+    calls.push(ask(&threads[0]));
+    let third = peers[1 - own].request().await.unwrap();
+    calls.push(ask(&threads[1]));
+    let fourth = peers[1 - own].request().await.unwrap();
+    for (peer, stream) in [
+        (own, first),
+        (own, second),
+        (1 - own, third),
+        (1 - own, fourth),
+    ] {
+        peers[peer].answer(stream, b"{}").await;
+    }
+    for call in calls {
+        assert!(registered(&call.await.unwrap()));
+    }
+    for thread in threads {
+        thread.shutdown_background();
     }
 }

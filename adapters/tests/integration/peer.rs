@@ -9,6 +9,7 @@ pub(crate) const SETTINGS: u8 = 4;
 pub(crate) const PING: u8 = 6;
 pub(crate) const GOAWAY: u8 = 7;
 pub(crate) const WINDOW_UPDATE: u8 = 8;
+const MAX_CONCURRENT_STREAMS: u16 = 3;
 const ACK: u8 = 1;
 const END_STREAM: u8 = 1;
 const END_HEADERS: u8 = 4;
@@ -25,12 +26,23 @@ pub(crate) struct Peer(TcpStream);
 impl Peer {
     /// Takes one connection with its preface and sends empty SETTINGS.
     pub(crate) async fn accept(listener: &TcpListener) -> Self {
+        Self::accept_with(listener, &[]).await
+    }
+
+    /// The same, allowing so many streams at a time.
+    pub(crate) async fn accept_allowing(listener: &TcpListener, streams: u32) -> Self {
+        let mut settings = MAX_CONCURRENT_STREAMS.to_be_bytes().to_vec();
+        settings.extend(streams.to_be_bytes());
+        Self::accept_with(listener, &settings).await
+    }
+
+    async fn accept_with(listener: &TcpListener, settings: &[u8]) -> Self {
         let (mut stream, _) = listener.accept().await.unwrap();
         let mut preface = [0; 24];
         stream.read_exact(&mut preface).await.unwrap();
         assert_eq!(&preface, b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n");
         let mut peer = Self(stream);
-        peer.send(SETTINGS, 0, 0, &[]).await;
+        peer.send(SETTINGS, 0, 0, settings).await;
         peer
     }
 

@@ -123,7 +123,7 @@ impl<'a> Offer<'a> {
     }
 }
 
-/// What is logged on this thread while it lives, which is all there is in a test's runtime.
+/// What is logged while it lives by this thread and those that it starts.
 #[derive(Clone, Default)]
 pub struct Log(Arc<Mutex<Vec<u8>>>);
 
