@@ -249,17 +249,24 @@ fn core_functions(
     let udm = client(NfType::Udm, &core.udm);
     let bsf = (!core.bsf.is_empty()).then(|| Bsf::new(&client(NfType::Bsf, &core.bsf)));
     let upf = (!core.upf.is_empty()).then(|| Upf::new(&client(NfType::Upf, &core.upf)));
+    // Subscriptions are kept where they were begun, on no worker: workers leave before they end.
     let report_settings = sbi::Settings {
         max_response_bytes: MAX_REPORT_BYTES,
-        // Subscriptions are kept where they were begun, on no worker.
         drivers: Vec::new(),
         ..settings.clone()
     };
-    let smfs = core.smf.iter().map(|root| {
-        let roots = vec![root.clone()];
-        let client = sbi::Client::new(NfType::Smf, roots, &report_settings, metrics.core.clone());
-        Smf::new(&client)
-    });
+    let telling = |nf: NfType, roots: &[ApiRoot]| {
+        sbi::Client::new(nf, roots.to_vec(), &report_settings, metrics.core.clone())
+    };
+    let smfs = core
+        .smf
+        .iter()
+        .map(|root| Smf::new(&telling(NfType::Smf, std::slice::from_ref(root))));
+    let told_by_udm = if feeds.equipment || feeds.consent {
+        telling(NfType::Udm, &core.udm)
+    } else {
+        udm.clone()
+    };
     Ok(CoreClients {
         functions: CoreFunctions {
             udm: Udm::new(udm.clone()),
@@ -272,7 +279,7 @@ fn core_functions(
             } else {
                 Vec::new()
             },
-            udm: UdmEvents::new(&udm),
+            udm: UdmEvents::new(&told_by_udm),
             nf_instance_id: settings.nf_instance_id,
         },
         udm,

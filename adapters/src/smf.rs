@@ -154,7 +154,8 @@ impl Smf {
         deadline: Instant,
     ) -> Result<Renewal, Error> {
         let change = Change::put(&subscription.resource, &body(wanted, false))?;
-        self.replace.change(&change, deadline, read_replaced).await
+        let renewal = self.replace.change(&change, deadline, read_replaced);
+        Ok(renewal.await?.as_wanted(wanted.expires))
     }
 
     /// Ends a subscription (`DeleteIndividualSubcription`). One that is not there has ended.

@@ -35,6 +35,14 @@ impl Renewal {
         }
     }
 
+    /// A core that does not say until when it prolonged has done so as it was asked to.
+    pub(crate) fn as_wanted(self, expires: Timestamp) -> Self {
+        match self {
+            Self::Renewed(None) => Self::Renewed(Some(expires)),
+            Self::Renewed(Some(_)) | Self::Unknown => self,
+        }
+    }
+
     /// As an end: a subscription that is not there has ended.
     pub(crate) fn read_ended(answer: &Answer) -> Result<(), Error> {
         Self::read(answer).map(drop)

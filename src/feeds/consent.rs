@@ -137,9 +137,9 @@ impl Covering {
             since: Instant::now(),
         };
         self.covered.insert(supi.clone(), covered);
-        self.upkeep.metrics.begun(FEED);
         self.told.0.set_covered(&supi, true);
         self.turns.push_back(supi);
+        self.upkeep.metrics.begun(FEED);
         Ok(())
     }
 
@@ -158,20 +158,20 @@ impl Covering {
             let Some(supi) = self.turns.pop_front() else {
                 return;
             };
-            if !self.prolong(supi).await {
+            if !self.prolong(supi, due).await {
                 return;
             }
         }
     }
 
-    /// Says whether the others may be there still.
-    async fn prolong(&mut self, supi: Supi) -> bool {
+    /// Says whether the others may be there still. One that `is_due` is ended instead where nobody
+    /// asks about it any more.
+    async fn prolong(&mut self, supi: Supi, is_due: bool) -> bool {
         let Some(covered) = self.covered.get_mut(&supi) else {
             return true;
         };
         let deadline = Upkeep::deadline();
-        if !self.told.0.is_remembered(&supi) {
-            // Nobody asks about it.
+        if is_due && !self.told.0.is_remembered(&supi) {
             let _ = self
                 .udm
                 .unsubscribe_consent(&covered.subscription, deadline)

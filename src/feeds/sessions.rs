@@ -107,9 +107,15 @@ impl SessionFeed {
         upkeep.metrics.begun(FEED);
         let subscription = made.subscription;
         let (smf, subscription) = (&self.smf, &subscription);
-        let watching = upkeep.watch(subscription.expires, &sessions.gap, |expires, deadline| {
-            let wanted = wanted(expires);
-            async move { smf.renew(subscription, &wanted, deadline).await }
+        let watching = upkeep.watch(subscription.expires, &sessions.gap, |look| {
+            let wanted = wanted(look.expires);
+            async move {
+                if look.is_due {
+                    smf.renew(subscription, &wanted, look.deadline).await
+                } else {
+                    smf.look(subscription, look.deadline).await
+                }
+            }
         });
         let reporting = async {
             match made.report {

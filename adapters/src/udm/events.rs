@@ -110,9 +110,8 @@ impl UdmEvents {
             value: expires,
         }];
         let change = Change::json_patch(&subscription.resource, &patch)?;
-        self.update_ee
-            .change(&change, deadline, Renewal::read)
-            .await
+        let renewal = self.update_ee.change(&change, deadline, Renewal::read);
+        Ok(renewal.await?.as_wanted(expires))
     }
 
     /// Ends a subscription to equipment (`DeleteEeSubscription`).
@@ -162,9 +161,8 @@ impl UdmEvents {
     ) -> Result<Renewal, Error> {
         let patch = SdmSubsModification { expires };
         let change = Change::merge_patch(&subscription.resource, &patch)?;
-        self.modify_sdm
-            .change(&change, deadline, Renewal::read)
-            .await
+        let renewal = self.modify_sdm.change(&change, deadline, Renewal::read);
+        Ok(renewal.await?.as_wanted(expires))
     }
 
     /// Ends a subscription to consent data (`Unsubscribe`).

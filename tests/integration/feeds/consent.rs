@@ -43,10 +43,10 @@ async fn covered(lifetime: Duration) -> Rig {
 #[tokio::test]
 async fn a_refusal_and_a_consent_show_at_once() {
     let rig = covered(Duration::from_secs(60)).await;
-    for _ in 0..3 {
+    for round in 0..3 {
         rig.control.consent(FIRST, &refused()).await;
         let answer = rig.ask(&body()).await;
-        assert_eq!(answer.status, 403);
+        assert_eq!(answer.status, 403, "{round}");
         rig.control.consent(FIRST, &given()).await;
         rig.ask(&body()).await.is_imei("490154203237518");
     }
