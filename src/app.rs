@@ -2,30 +2,32 @@
 
 use std::io;
 use std::net::SocketAddr;
+use std::time::Duration;
 
-use adapters::bsf::Bsf;
-use adapters::sbi::{self, ApiRoot, NfType};
-use adapters::udm::Udm;
-use adapters::upf::Upf;
-use tokio::runtime::Handle;
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use crate::api::{Api, Parts};
 use crate::audit::{Audit, AuditError};
 use crate::auth::{AuthSetupError, Authenticator};
-use crate::config::{self, Config};
+use crate::config::Config;
 use crate::limits::Limiter;
-use crate::lookup::{CoreFunctions, Lookup};
+use crate::lookup::Lookup;
 use crate::server::admin::{AdminServer, State};
 use crate::server::{ApiServer, Workers};
+use crate::southbound::{Membership, Southbound};
 use crate::tac::{TacError, TacTable};
 use crate::telemetry::metrics::Metrics;
-use crate::tls::{HTTP2, ListenerTls, TlsError};
+use crate::tls::{ListenerTls, TlsError};
+
+/// How long the NRF may take to hear that we go.
+const FAREWELL: Duration = Duration::from_secs(1);
 
 /// A bridge whose listeners are bound.
 pub struct App {
     api: ApiServer,
     admin: AdminServer,
+    membership: Membership,
     stop: CancellationToken,
 }
 
@@ -88,15 +90,19 @@ impl App {
         })?;
         let stop = CancellationToken::new();
         let workers = Workers::start(config.api.worker_threads).map_err(StartError::Threads)?;
-        let (core, udm_client) = core_functions(&config.core, workers.handles(), &metrics)
-            .map_err(|source| StartError::Tls {
-                key: "core.tls",
-                source,
-            })?;
+        let southbound = Southbound::start(&config.core, workers.handles(), &metrics.core);
+        let Southbound {
+            functions,
+            udm,
+            membership,
+        } = southbound.map_err(|source| StartError::Tls {
+            key: "core.tls",
+            source,
+        })?;
         let parts = Parts {
             authenticator: Authenticator::new(&config.auth, metrics.auth.clone())?,
             limiter: Limiter::new(&config.limits, metrics.limits.clone()),
-            lookup: Lookup::new(core, config, &metrics.lookup),
+            lookup: Lookup::new(functions, config, &metrics.lookup),
             tac_table,
             audit: Audit::open(&config.audit, metrics.audit.clone())?,
             metrics: metrics.api.clone(),
@@ -112,7 +118,7 @@ impl App {
         let state = State {
             registry: metrics.registry.clone(),
             refresh: Box::new(api.record_sizes()),
-            core_answered: Box::new(move || udm_client.has_answered()),
+            core_answered: Box::new(move || udm.has_answered()),
             draining: stop.clone(),
         };
         let admin =
@@ -121,7 +127,12 @@ impl App {
                 address: config.admin.listen,
                 source,
             })?;
-        Ok(Self { api, admin, stop })
+        Ok(Self {
+            api,
+            admin,
+            membership,
+            stop,
+        })
     }
 
     /// Where API consumers are answered.
@@ -151,44 +162,8 @@ impl App {
         if !self.api.run(self.stop).await {
             tracing::warn!("the drain time passed with requests in flight");
         }
+        self.membership.end(Instant::now() + FAREWELL).await;
         admin.abort();
         tracing::info!("stopped");
     }
-}
-
-/// Clients for the configured functions, and the one whose readiness is ours.
-fn core_functions(
-    core: &config::Core,
-    drivers: Vec<Handle>,
-    metrics: &Metrics,
-) -> Result<(CoreFunctions, sbi::Client), TlsError> {
-    let mut roots = core.udm.iter().chain(&core.bsf).chain(&core.upf);
-    // A bridge that speaks in clear to its core needs no trust store.
-    let tls = roots
-        .any(ApiRoot::is_https)
-        .then(|| crate::tls::client_config(&core.tls, &[HTTP2]))
-        .transpose()?;
-    let settings = sbi::Settings {
-        connections_per_endpoint: core.connections_per_endpoint,
-        drivers,
-        connect_timeout: core.connect_timeout,
-        keep_alive_interval: core.keep_alive_interval,
-        keep_alive_timeout: core.keep_alive_timeout,
-        max_attempts: core.max_attempts,
-        nf_instance_id: core.nf_instance_id.unwrap_or_else(uuid::Uuid::new_v4),
-        tls,
-        ..sbi::Settings::default()
-    };
-    let client = |nf: NfType, roots: &[ApiRoot]| {
-        sbi::Client::new(nf, roots.to_vec(), &settings, metrics.core.clone())
-    };
-    let udm = client(NfType::Udm, &core.udm);
-    let bsf = (!core.bsf.is_empty()).then(|| Bsf::new(&client(NfType::Bsf, &core.bsf)));
-    let upf = (!core.upf.is_empty()).then(|| Upf::new(&client(NfType::Upf, &core.upf)));
-    let core = CoreFunctions {
-        udm: Udm::new(udm.clone()),
-        bsf,
-        upf,
-    };
-    Ok((core, udm))
 }

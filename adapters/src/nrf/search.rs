@@ -151,7 +151,7 @@ mod tests {
             "/nnrf-disc/v1/nf-instances?target-nf-type=UDM&service-names=nudm-uecm,nudm-sdm\
              &requester-nf-type=AF&requester-nf-instance-id=00000000-0000-0000-0000-000000000000\
              &target-plmn-list=%5B%7B%22mcc%22%3A%22001%22%2C%22mnc%22%3A%2201%22%7D%5D\
-             &snssais=%5B%7B%22sst%22%3A1%2C%22sd%22%3A%2200000a%22%7D%5D\
+             &snssais=%5B%7B%22sd%22%3A%2200000a%22%2C%22sst%22%3A1%7D%5D\
              &dnn=internet&preferred-locality=north%20east"
         );
     }

@@ -1,0 +1,219 @@
+//! From `[core]` to the functions that a lookup asks: which are configured, which are discovered,
+//! whether a proxy stands between, and what the NRF knows of us.
+
+use adapters::bsf::Bsf;
+use adapters::nrf::{self, Criteria, N6Directory};
+use adapters::sbi::{self, ApiRoot, Client, Instance, NfType, Route, Scp, ServiceName};
+use adapters::udm::Udm;
+use adapters::upf::Upf;
+use tokio::runtime::Handle;
+use tokio::time::Instant;
+use uuid::Uuid;
+
+use crate::config::{self, Discovered};
+use crate::lookup::CoreFunctions;
+use crate::tls::{HTTP2, TlsError};
+
+/// The functions of the core, as they are reached.
+pub(crate) struct Southbound {
+    /// What a lookup asks.
+    pub(crate) functions: CoreFunctions,
+    /// Whose readiness is ours.
+    pub(crate) udm: Client,
+    /// What we are to the NRF.
+    pub(crate) membership: Membership,
+}
+
+/// What ties us to the NRF for as long as we run.
+#[derive(Default)]
+pub(crate) struct Membership {
+    registration: Option<nrf::Registration>,
+    /// Its tasks keep the instances up to date.
+    _discovery: Option<nrf::Discovery>,
+}
+
+impl Membership {
+    /// Tells the NRF that we go.
+    pub(crate) async fn end(self, deadline: Instant) {
+        if let Some(registration) = self.registration {
+            registration.end(deadline).await;
+        }
+    }
+}
+
+impl Southbound {
+    /// Begins to connect, to register and to discover. Must be called within a Tokio runtime.
+    pub(crate) fn start(
+        core: &config::Core,
+        drivers: Vec<Handle>,
+        metrics: &sbi::Metrics,
+    ) -> Result<Self, TlsError> {
+        let settings = settings(core, drivers)?;
+        let nrf = (!core.nrf.is_empty())
+            .then(|| Client::new(NfType::Nrf, core.nrf.clone(), &settings, metrics.clone()));
+        let plan = Plan {
+            core,
+            tokens: nrf.as_ref().filter(|_| core.tokens.enabled).map(|nrf| {
+                let requester = &core.discovery.requester_nf_type;
+                sbi::Tokens::new(nrf, settings.nf_instance_id, requester)
+            }),
+            discovery: nrf
+                .as_ref()
+                .map(|nrf| nrf::Discovery::new(nrf, discovery(core))),
+            scp: (!core.scp.is_empty()).then(|| Scp::new(core.scp.clone(), &settings, metrics)),
+            settings: &settings,
+            metrics,
+        };
+        let udm = plan.client(Discovered::Udm, &core.udm);
+        let bsf = core.has(Discovered::Bsf);
+        let bsf = bsf.then(|| Bsf::new(&plan.client(Discovered::Bsf, &core.bsf)));
+        let upf = core.has(Discovered::Upf);
+        let upf = upf.then(|| plan.upf(nrf.as_ref()));
+        let registers = core.registration.enabled;
+        let registration = nrf
+            .filter(|_| registers)
+            .map(|nrf| nrf::Registration::start(&nrf, profile(core, settings.nf_instance_id)));
+        Ok(Self {
+            functions: CoreFunctions {
+                udm: Udm::new(udm.clone()),
+                bsf,
+                upf,
+            },
+            udm,
+            membership: Membership {
+                registration,
+                _discovery: plan.discovery,
+            },
+        })
+    }
+}
+
+/// What all clients are made from.
+struct Plan<'a> {
+    core: &'a config::Core,
+    settings: &'a sbi::Settings,
+    metrics: &'a sbi::Metrics,
+    tokens: Option<sbi::Tokens>,
+    discovery: Option<nrf::Discovery>,
+    scp: Option<Scp>,
+}
+
+impl Plan<'_> {
+    /// A client of these instances, or of those that are discovered.
+    fn client(&self, function: Discovered, roots: &[ApiRoot]) -> Client {
+        let criteria = self.criteria(function);
+        let is_discovered = self.core.discovers(function);
+        let delegates = self.core.scp_discovers && is_discovered;
+        let route = match self.scp.clone() {
+            None => Route::Direct,
+            Some(scp) if delegates => Route::Delegated(scp, criteria.delegation()),
+            Some(scp) => Route::Proxy(scp),
+        };
+        let client = Client::with(
+            criteria.nf_type,
+            roots.iter().cloned().map(Instance::from).collect(),
+            route,
+            self.tokens.clone(),
+            self.settings,
+            self.metrics.clone(),
+        );
+        if let Some(discovery) = &self.discovery
+            && is_discovered
+            && !delegates
+        {
+            discovery.follow(criteria, client.clone());
+        }
+        client
+    }
+
+    fn upf(&self, nrf: Option<&Client>) -> Upf {
+        let client = self.client(Discovered::Upf, &self.core.upf);
+        match nrf {
+            Some(nrf)
+                if self.core.discovery.upf_by_address
+                    && self.core.discovers(Discovered::Upf)
+                    && !self.core.scp_discovers =>
+            {
+                let criteria = self.criteria(Discovered::Upf);
+                let directory = N6Directory::new(nrf, criteria, discovery(self.core));
+                Upf::with_directory(&client, directory)
+            }
+            _ => Upf::new(&client),
+        }
+    }
+
+    fn criteria(&self, function: Discovered) -> Criteria {
+        let (nf_type, services) = match function {
+            Discovered::Udm => (
+                NfType::Udm,
+                vec![ServiceName::NudmUecm, ServiceName::NudmSdm],
+            ),
+            Discovered::Bsf => (NfType::Bsf, vec![ServiceName::NbsfManagement]),
+            Discovered::Upf => (NfType::Upf, vec![ServiceName::NupfGueip]),
+        };
+        let discovery = &self.core.discovery;
+        Criteria {
+            nf_type,
+            services,
+            requester_nf_type: discovery.requester_nf_type.clone(),
+            requester_nf_instance_id: self.settings.nf_instance_id,
+            dnn: discovery.dnn.clone(),
+            snssais: discovery.snssais.clone(),
+            plmns: discovery.plmns.clone(),
+            preferred_locality: discovery.preferred_locality.clone(),
+            nf_set: discovery.nf_set.clone(),
+        }
+    }
+}
+
+fn discovery(core: &config::Core) -> nrf::DiscoverySettings {
+    nrf::DiscoverySettings {
+        longest_period: core.discovery.longest_period,
+        ..nrf::DiscoverySettings::default()
+    }
+}
+
+fn settings(core: &config::Core, drivers: Vec<Handle>) -> Result<sbi::Settings, TlsError> {
+    let configured = [&core.udm, &core.bsf, &core.upf, &core.nrf, &core.scp];
+    let mut roots = configured.into_iter().flatten();
+    // A bridge that speaks in clear to its core needs no trust store. Who names one expects that
+    // what is discovered speaks TLS.
+    let tls = (roots.any(ApiRoot::is_https) || core.tls.ca_file.is_some())
+        .then(|| crate::tls::client_config(&core.tls, &[HTTP2]))
+        .transpose()?;
+    let outlier = &core.outlier;
+    Ok(sbi::Settings {
+        connections_per_endpoint: core.connections_per_endpoint,
+        drivers,
+        connect_timeout: core.connect_timeout,
+        keep_alive_interval: core.keep_alive_interval,
+        keep_alive_timeout: core.keep_alive_timeout,
+        max_attempts: core.max_attempts,
+        max_in_flight: core.max_calls_in_flight,
+        hedge_quantile: (core.hedge_quantile > 0.0).then_some(core.hedge_quantile),
+        outlier: sbi::OutlierSettings {
+            consecutive_failures: outlier.consecutive_failures,
+            eject_for: outlier.eject_for,
+            eject_max: outlier.eject_max,
+            slow: outlier.slow,
+        },
+        nf_instance_id: core.nf_instance_id.unwrap_or_else(Uuid::new_v4),
+        tls,
+        ..sbi::Settings::default()
+    })
+}
+
+fn profile(core: &config::Core, nf_instance_id: Uuid) -> nrf::NfProfile {
+    let registration = core.registration.clone();
+    nrf::NfProfile {
+        nf_instance_id,
+        nf_type: registration.nf_type,
+        plmns: registration.plmns,
+        snssais: registration.snssais,
+        fqdn: registration.fqdn,
+        ipv4_addresses: registration.ipv4_addresses,
+        ipv6_addresses: registration.ipv6_addresses,
+        locality: registration.locality,
+        nf_sets: registration.nf_sets,
+    }
+}
