@@ -14,21 +14,21 @@ use super::{ClientTls, values};
 #[serde(default, deny_unknown_fields)]
 pub struct Core {
     /// apiRoots of the UDM instances; none: they are discovered at the NRF.
-    #[serde(with = "values::api_roots")]
+    #[serde(with = "values::texts")]
     pub udm: Vec<ApiRoot>,
     /// apiRoots of the BSF instances; none, and none discovered: addresses cannot be resolved to
     /// subscriptions there.
-    #[serde(with = "values::api_roots")]
+    #[serde(with = "values::texts")]
     pub bsf: Vec<ApiRoot>,
     /// apiRoots of the UPF instances; none, and none discovered: only configured NAT pools are
     /// translated.
-    #[serde(with = "values::api_roots")]
+    #[serde(with = "values::texts")]
     pub upf: Vec<ApiRoot>,
     /// apiRoots of the NRF instances; none: nothing is discovered.
-    #[serde(with = "values::api_roots")]
+    #[serde(with = "values::texts")]
     pub nrf: Vec<ApiRoot>,
     /// apiRoots of the SCP instances; none: the functions are asked directly.
-    #[serde(with = "values::api_roots")]
+    #[serde(with = "values::texts")]
     pub scp: Vec<ApiRoot>,
     /// Whether the SCP finds the instances as well.
     pub scp_discovers: bool,
@@ -195,8 +195,10 @@ pub struct Registration {
     /// Our addresses in the core.
     pub ipv6_addresses: Vec<Ipv6Addr>,
     /// The networks that we belong to.
+    #[serde(with = "values::texts")]
     pub plmns: Vec<PlmnId>,
     /// The slices that we serve.
+    #[serde(with = "values::texts")]
     pub snssais: Vec<Snssai>,
     /// Where we are.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -248,8 +250,10 @@ pub struct Discovery {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub dnn: Option<String>,
     /// Only instances that serve these slices.
+    #[serde(with = "values::texts")]
     pub snssais: Vec<Snssai>,
     /// Only instances of these networks.
+    #[serde(with = "values::texts")]
     pub plmns: Vec<PlmnId>,
     /// Instances here come first.
     #[serde(skip_serializing_if = "Option::is_none")]
