@@ -49,8 +49,13 @@ impl Southbound {
         metrics: &sbi::Metrics,
     ) -> Result<Self, TlsError> {
         let settings = settings(core, drivers)?;
+        // Asked by tasks in the background, the last time when the worker threads have ended.
+        let of_nrf = sbi::Settings {
+            drivers: Vec::new(),
+            ..settings.clone()
+        };
         let nrf = (!core.nrf.is_empty())
-            .then(|| Client::new(NfType::Nrf, core.nrf.clone(), &settings, metrics.clone()));
+            .then(|| Client::new(NfType::Nrf, core.nrf.clone(), &of_nrf, metrics.clone()));
         let plan = Plan {
             core,
             tokens: nrf.as_ref().filter(|_| core.tokens.enabled).map(|nrf| {
@@ -176,9 +181,10 @@ fn discovery(core: &config::Core) -> nrf::DiscoverySettings {
 fn settings(core: &config::Core, drivers: Vec<Handle>) -> Result<sbi::Settings, TlsError> {
     let configured = [&core.udm, &core.bsf, &core.upf, &core.nrf, &core.scp];
     let mut roots = configured.into_iter().flatten();
-    // A bridge that speaks in clear to its core needs no trust store. Who names one expects that
-    // what is discovered speaks TLS.
-    let tls = (roots.any(ApiRoot::is_https) || core.tls.ca_file.is_some())
+    // A bridge that speaks in clear to its core needs no trust store; but an NRF in clear may name
+    // instances that speak TLS, and who says whom to trust expects that.
+    let may_find = !core.nrf.is_empty() && core.tls.ca_file.is_some();
+    let tls = (roots.any(ApiRoot::is_https) || may_find)
         .then(|| crate::tls::client_config(&core.tls, &[HTTP2]))
         .transpose()?;
     let outlier = &core.outlier;
