@@ -6,39 +6,34 @@ use std::io;
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use adapters::bsf::Bsf;
-use adapters::sbi::{self, ApiRoot, InvalidApiRoot, NfType};
-use adapters::smf::Smf;
-use adapters::udm::Udm;
-use adapters::udm::events::UdmEvents;
-use adapters::upf::Upf;
-use tokio::runtime::Handle;
+use adapters::sbi::InvalidApiRoot;
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
-use uuid::Uuid;
 
 use crate::api::{Api, Parts};
 use crate::audit::{Audit, AuditError};
 use crate::auth::{AuthSetupError, Authenticator};
 use crate::config::Config;
-use crate::feeds::Tellers;
 use crate::limits::Limiter;
-use crate::lookup::{CoreFunctions, Lookup};
+use crate::lookup::Lookup;
 use crate::server::admin::{AdminServer, State};
 use crate::server::callback::UnusableKeys;
 use crate::server::{ApiServer, Workers};
+use crate::southbound::{Membership, Southbound};
 use crate::tac::{TacError, TacTable};
 use crate::telemetry::metrics::Metrics;
-use crate::tls::{HTTP2, ListenerTls, TlsError};
+use crate::tls::{ListenerTls, TlsError};
 use feeding::Feeding;
 
-/// Sessions that an SMF reports with its answer to a subscription: some thousands.
-const MAX_REPORT_BYTES: usize = 1024 * 1024;
+/// How long the NRF may take to hear that we go.
+const FAREWELL: Duration = Duration::from_secs(1);
 
 /// A bridge whose listeners are bound.
 pub struct App {
     api: ApiServer,
     admin: AdminServer,
     feeding: Option<Feeding>,
+    membership: Membership,
     stop: CancellationToken,
     drain_timeout: Duration,
 }
@@ -108,15 +103,15 @@ impl App {
         })?;
         let stop = CancellationToken::new();
         let workers = Workers::start(config.api.worker_threads).map_err(StartError::Threads)?;
-        let CoreClients {
+        let southbound = Southbound::start(config, workers.handles(), &metrics.core);
+        let Southbound {
             functions,
-            udm: udm_client,
+            udm,
             tellers,
-        } = core_functions(config, workers.handles(), &metrics).map_err(|source| {
-            StartError::Tls {
-                key: "core.tls",
-                source,
-            }
+            membership,
+        } = southbound.map_err(|source| StartError::Tls {
+            key: "core.tls",
+            source,
         })?;
         let (lookup, changes) = Lookup::new(functions, config, &metrics.lookup);
         let feeding = Feeding::build(config, changes, tellers, &metrics)?;
@@ -146,7 +141,7 @@ impl App {
                     record_sessions();
                 }
             }),
-            core_answered: Box::new(move || udm_client.has_answered()),
+            core_answered: Box::new(move || udm.has_answered()),
             draining: stop.clone(),
         };
         let admin =
@@ -159,6 +154,7 @@ impl App {
             api,
             admin,
             feeding,
+            membership,
             stop,
             drain_timeout: config.api.drain_timeout,
         })
@@ -205,83 +201,8 @@ impl App {
         {
             tracing::warn!("the drain time passed with subscriptions at the core");
         }
+        self.membership.end(Instant::now() + FAREWELL).await;
         admin.abort();
         tracing::info!("stopped");
     }
-}
-
-/// Clients of the core.
-struct CoreClients {
-    functions: CoreFunctions,
-    /// The one whose readiness is ours.
-    udm: sbi::Client,
-    tellers: Tellers,
-}
-
-/// Clients for the configured functions.
-fn core_functions(
-    config: &Config,
-    drivers: Vec<Handle>,
-    metrics: &Metrics,
-) -> Result<CoreClients, TlsError> {
-    let Config { core, feeds, .. } = config;
-    let roots = core.udm.iter().chain(&core.bsf).chain(&core.upf);
-    let mut roots = roots.chain(&core.smf);
-    // A bridge that speaks in clear to its core needs no trust store.
-    let tls = roots
-        .any(ApiRoot::is_https)
-        .then(|| crate::tls::client_config(&core.tls, &[HTTP2]))
-        .transpose()?;
-    let settings = sbi::Settings {
-        connections_per_endpoint: core.connections_per_endpoint,
-        drivers,
-        connect_timeout: core.connect_timeout,
-        keep_alive_interval: core.keep_alive_interval,
-        keep_alive_timeout: core.keep_alive_timeout,
-        max_attempts: core.max_attempts,
-        nf_instance_id: core.nf_instance_id.unwrap_or_else(Uuid::new_v4),
-        tls,
-        ..sbi::Settings::default()
-    };
-    let client = |nf: NfType, roots: &[ApiRoot]| {
-        sbi::Client::new(nf, roots.to_vec(), &settings, metrics.core.clone())
-    };
-    let udm = client(NfType::Udm, &core.udm);
-    let bsf = (!core.bsf.is_empty()).then(|| Bsf::new(&client(NfType::Bsf, &core.bsf)));
-    let upf = (!core.upf.is_empty()).then(|| Upf::new(&client(NfType::Upf, &core.upf)));
-    // Subscriptions are kept where they were begun, on no worker: workers leave before they end.
-    let report_settings = sbi::Settings {
-        max_response_bytes: MAX_REPORT_BYTES,
-        drivers: Vec::new(),
-        ..settings.clone()
-    };
-    let telling = |nf: NfType, roots: &[ApiRoot]| {
-        sbi::Client::new(nf, roots.to_vec(), &report_settings, metrics.core.clone())
-    };
-    let smfs = core
-        .smf
-        .iter()
-        .map(|root| Smf::new(&telling(NfType::Smf, std::slice::from_ref(root))));
-    let told_by_udm = if feeds.equipment || feeds.consent {
-        telling(NfType::Udm, &core.udm)
-    } else {
-        udm.clone()
-    };
-    Ok(CoreClients {
-        functions: CoreFunctions {
-            udm: Udm::new(udm.clone()),
-            bsf,
-            upf,
-        },
-        tellers: Tellers {
-            smfs: if feeds.sessions {
-                smfs.collect()
-            } else {
-                Vec::new()
-            },
-            udm: UdmEvents::new(&told_by_udm),
-            nf_instance_id: settings.nf_instance_id,
-        },
-        udm,
-    })
 }

@@ -17,7 +17,8 @@
 //! bridge), [`limits`] (how much a consumer may ask), [`audit`] and [`pseudonym`] (the record of
 //! every decision), [`tls`] and [`secret`] (certificates, keys, trust), [`tac`] (device types),
 //! [`telemetry`] (logs and metrics), [`demo`] (the bridge with a simulated core in one process),
-//! [`cli`] (the command line). `flights` lets all who ask the same question share its answer.
+//! [`cli`] (the command line). `southbound` brings the core's functions together as the configuration
+//! says; `flights` lets all who ask the same question share its answer.
 //!
 //! Dependencies point one way, in the order of the table.
 
@@ -36,6 +37,7 @@ pub mod pseudonym;
 pub mod secret;
 pub mod server;
 pub mod sessions;
+mod southbound;
 pub mod tac;
 pub mod telemetry;
 pub mod tls;

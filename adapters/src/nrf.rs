@@ -7,12 +7,14 @@
 
 mod discovery;
 mod management;
+mod network;
 mod profile;
 mod search;
 mod status;
 
 pub use discovery::{Discovery, DiscoverySettings, N6Directory};
-pub use management::{NfProfile, PlmnId, Registration, Snssai};
+pub use management::{NfProfile, Registration};
+pub use network::{InvalidNetwork, PlmnId, Snssai};
 pub use profile::instances_from_json;
 pub use search::Criteria;
 pub use status::{Notifications, StatusSettings, Subscriptions};

@@ -1,6 +1,9 @@
 //! What only the whole configuration shows.
 
-use super::{AuditSink, AuthMode, ClientCertificates, ClientTls, Config, ConfigError, ServerTls};
+use super::{
+    AuditSink, AuthMode, ClientCertificates, ClientTls, Config, ConfigError, Core, Discovered,
+    ServerTls,
+};
 
 /// No machine has more processors for us; what is beyond is a slip of the pen.
 const MOST_WORKER_THREADS: usize = 1024;
@@ -150,12 +153,13 @@ impl Config {
     fn validate_core(&self) -> Result<(), ConfigError> {
         let core = &self.core;
         both_or_neither(&core.tls, "core.tls.certificate_file", "core.tls.key_file")?;
-        if core.udm.is_empty() {
+        if !core.has(Discovered::Udm) {
             return Err(invalid(
                 "core.udm",
-                "names no UDM: no device could ever be found",
+                "names no UDM, and no NRF (core.nrf) finds one: no device could ever be found",
             ));
         }
+        validate_nrf(core)?;
         for (key, zero) in [
             (
                 "core.connections_per_endpoint",
@@ -168,6 +172,13 @@ impl Config {
             ),
             ("core.keep_alive_timeout", core.keep_alive_timeout.is_zero()),
             ("core.max_attempts", core.max_attempts == 0),
+            ("core.max_calls_in_flight", core.max_calls_in_flight == 0),
+            ("core.outlier.eject_for", core.outlier.eject_for.is_zero()),
+            ("core.outlier.eject_max", core.outlier.eject_max.is_zero()),
+            (
+                "core.discovery.longest_period",
+                core.discovery.longest_period.is_zero(),
+            ),
         ] {
             if zero {
                 return Err(invalid(key, "must be greater than zero"));
@@ -220,6 +231,48 @@ impl Config {
         }
         Ok(())
     }
+}
+
+/// Keys about the NRF, the SCP and how both are used.
+fn validate_nrf(core: &Core) -> Result<(), ConfigError> {
+    let registration = &core.registration;
+    let nowhere = registration.fqdn.is_none()
+        && registration.ipv4_addresses.is_empty()
+        && registration.ipv6_addresses.is_empty();
+    if !core.nrf.is_empty() && registration.enabled && nowhere {
+        return Err(invalid(
+            "core.registration",
+            "needs an fqdn, ipv4_addresses or ipv6_addresses to tell the NRF, or enabled = false",
+        ));
+    }
+    if core.tokens.enabled && core.nrf.is_empty() {
+        return Err(invalid(
+            "core.tokens.enabled",
+            "needs the NRF that gives them (core.nrf)",
+        ));
+    }
+    if core.scp_discovers && core.scp.is_empty() {
+        return Err(invalid("core.scp_discovers", "needs an SCP (core.scp)"));
+    }
+    if !(0.0..1.0).contains(&core.hedge_quantile) {
+        return Err(invalid(
+            "core.hedge_quantile",
+            "must be at least 0 and less than 1",
+        ));
+    }
+    for (key, nf_type) in [
+        ("core.registration.nf_type", &registration.nf_type),
+        (
+            "core.discovery.requester_nf_type",
+            &core.discovery.requester_nf_type,
+        ),
+    ] {
+        let letter = |byte: u8| byte.is_ascii_uppercase() || byte.is_ascii_digit() || byte == b'_';
+        if nf_type.is_empty() || !nf_type.bytes().all(letter) {
+            return Err(invalid(key, "must be an NF type of TS 29.510, such as NEF"));
+        }
+    }
+    Ok(())
 }
 
 /// A listener that checks client certificates must know by whom, and one that is given authorities

@@ -68,23 +68,31 @@ pub(super) mod duration {
     }
 }
 
-/// apiRoots as strings.
-pub(super) mod api_roots {
-    use adapters::sbi::ApiRoot;
+/// Values that are read from their text and written as it.
+pub(super) mod texts {
+    use std::fmt::Display;
+    use std::str::FromStr;
+
     use serde::de::Error as _;
     use serde::{Deserialize, Deserializer, Serializer};
 
-    pub(crate) fn serialize<S: Serializer>(value: &[ApiRoot], to: S) -> Result<S::Ok, S::Error> {
-        to.collect_seq(value.iter().map(ToString::to_string))
+    pub(crate) fn serialize<T: Display, S: Serializer>(
+        values: &[T],
+        to: S,
+    ) -> Result<S::Ok, S::Error> {
+        to.collect_seq(values.iter().map(ToString::to_string))
     }
 
-    pub(crate) fn deserialize<'de, D: Deserializer<'de>>(
-        from: D,
-    ) -> Result<Vec<ApiRoot>, D::Error> {
-        Vec::<String>::deserialize(from)?
+    pub(crate) fn deserialize<'de, T, D>(from: D) -> Result<Vec<T>, D::Error>
+    where
+        T: FromStr<Err: Display>,
+        D: Deserializer<'de>,
+    {
+        let texts = Vec::<String>::deserialize(from)?;
+        let values = texts
             .iter()
-            .map(|text| text.parse().map_err(D::Error::custom))
-            .collect()
+            .map(|text| text.parse().map_err(D::Error::custom));
+        values.collect()
     }
 }
 

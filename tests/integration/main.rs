@@ -31,6 +31,7 @@ mod identifiers;
 mod last_checked;
 mod leaks;
 mod limits;
+mod network;
 mod open5gs;
 mod random;
 mod redundancy;

@@ -13,6 +13,7 @@ use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep};
 use uuid::Uuid;
 
+use super::network::{PlmnId, Snssai};
 use super::{Backoff, PATIENCE};
 use crate::sbi::{Answer, Change, Client, Error, Operation, Path, Resource, ServiceName};
 
@@ -22,27 +23,6 @@ const USUAL_HEART_BEAT: Duration = Duration::from_secs(10);
 const SHORTEST_HEART_BEAT: Duration = Duration::from_millis(500);
 /// Some NRFs forget who is late by one beat: so much of the interval passes between two.
 const BEAT_AT: f64 = 0.8;
-
-/// A public land mobile network (TS 29.571 5.4.4.3).
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct PlmnId {
-    /// Mobile country code.
-    pub mcc: String,
-    /// Mobile network code.
-    pub mnc: String,
-}
-
-/// A slice (TS 29.571 5.4.4.2).
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Snssai {
-    /// Slice or service type.
-    pub sst: u8,
-    /// Slice differentiator, six hexadecimal digits.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub sd: Option<String>,
-}
 
 /// What we say of ourselves (TS 29.510 6.1.6.2.2); at least one of name and addresses has to be
 /// there.

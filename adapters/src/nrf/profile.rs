@@ -45,9 +45,10 @@ impl From<SearchResultJson> for SearchResult {
         let mut instances = Vec::new();
         for profile in json.nf_instances {
             // One profile that cannot be read takes nothing from the others.
-            match serde_json::from_value::<ProfileJson>(profile) {
-                Ok(profile) => instances.extend(profile.instances()),
-                Err(_) => tracing::warn!(nf = "NRF", "a profile in a search result cannot be read"),
+            if let Ok(profile) = serde_json::from_value::<ProfileJson>(profile) {
+                instances.extend(profile.instances());
+            } else {
+                tracing::warn!(nf = "NRF", "a profile in a search result cannot be read");
             }
         }
         instances.truncate(MOST_INSTANCES);

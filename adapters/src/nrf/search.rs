@@ -7,7 +7,7 @@ use serde_json::json;
 use tokio::time::Instant;
 use uuid::Uuid;
 
-use super::management::{PlmnId, Snssai};
+use super::network::{PlmnId, Snssai};
 use super::profile::{SearchResult, SearchResultJson};
 use crate::sbi::{Answer, Client, Error, NfType, Operation, Path, ServiceName, Subject};
 
@@ -135,14 +135,8 @@ mod tests {
             requester_nf_type: "AF".to_owned(),
             requester_nf_instance_id: Uuid::nil(),
             dnn: Some("internet".to_owned()),
-            snssais: vec![Snssai {
-                sst: 1,
-                sd: Some("00000a".to_owned()),
-            }],
-            plmns: vec![PlmnId {
-                mcc: "001".to_owned(),
-                mnc: "01".to_owned(),
-            }],
+            snssais: vec!["1-00000a".parse().unwrap()],
+            plmns: vec!["001-01".parse().unwrap()],
             preferred_locality: Some("north east".to_owned()),
             nf_set: None,
         };
@@ -151,7 +145,7 @@ mod tests {
             "/nnrf-disc/v1/nf-instances?target-nf-type=UDM&service-names=nudm-uecm,nudm-sdm\
              &requester-nf-type=AF&requester-nf-instance-id=00000000-0000-0000-0000-000000000000\
              &target-plmn-list=%5B%7B%22mcc%22%3A%22001%22%2C%22mnc%22%3A%2201%22%7D%5D\
-             &snssais=%5B%7B%22sst%22%3A1%2C%22sd%22%3A%2200000a%22%7D%5D\
+             &snssais=%5B%7B%22sd%22%3A%2200000a%22%2C%22sst%22%3A1%7D%5D\
              &dnn=internet&preferred-locality=north%20east"
         );
     }

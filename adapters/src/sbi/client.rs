@@ -15,7 +15,7 @@ use super::endpoint::{Endpoint, Lease, Shared};
 use super::hedging::Hedging;
 use super::metrics::Metrics;
 use super::pool::{Reach, Roster, Wish};
-use super::proxy::Route;
+use super::proxy::{Route, Scp};
 use super::request::{Question, Sender, Underway};
 use super::response::Answer;
 use super::retry_budget::RetryBudget;
@@ -62,7 +62,7 @@ enum Next {
     /// It may be sent again; this is the outcome if it is not.
     Again(Result<Answer, Error>),
     /// An instance says which other one is to be asked.
-    Elsewhere(Resource, Answer),
+    Elsewhere(Box<Resource>, Answer),
     /// The token was not accepted.
     WithNewToken(Answer),
 }
@@ -113,7 +113,7 @@ impl Client {
     /// Whether an HTTP/2 connection to any endpoint has ever been established, so that the function
     /// could be asked.
     pub fn has_answered(&self) -> bool {
-        let shared = self.inner.route.proxy().map(|scp| scp.shared());
+        let shared = self.inner.route.proxy().map(Scp::shared);
         shared
             .unwrap_or(&self.inner.shared)
             .established
@@ -221,7 +221,7 @@ impl Inner {
                     if redirections > MOST_REDIRECTIONS {
                         return Ok(answer);
                     }
-                    moved = Some(resource);
+                    moved = Some(*resource);
                 }
                 Next::WithNewToken(answer) => match (&self.tokens, &token) {
                     (Some(tokens), Some(token)) if !token_renewed => {
@@ -330,7 +330,7 @@ impl Inner {
             }
             StatusCode::TEMPORARY_REDIRECT | StatusCode::PERMANENT_REDIRECT => {
                 match self.redirection(&answer) {
-                    Some(resource) => Next::Elsewhere(resource, answer),
+                    Some(resource) => Next::Elsewhere(Box::new(resource), answer),
                     None => Next::Done(Ok(answer)),
                 }
             }

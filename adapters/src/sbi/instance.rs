@@ -171,27 +171,27 @@ impl Serves {
                 Fit::of(ranges.iter().any(|range| range.holds(&whole, identity)))
             }
             Subject::Ipv4(address, ip_domain) => {
-                let in_domain = match ip_domain {
+                let by_domain = match ip_domain {
                     Some(domain) if !self.ip_domains.is_empty() => {
                         Fit::of(self.ip_domains.iter().any(|known| known == domain))
                     }
                     _ => Fit::Open,
                 };
-                in_domain.and(within(&self.ipv4, address))
+                by_domain.and(within(&self.ipv4, &address))
             }
-            Subject::Ipv6(address) => within(&self.ipv6, address),
+            Subject::Ipv6(address) => within(&self.ipv6, &address),
         }
     }
 }
 
-fn within<T: PartialOrd>(ranges: &[(T, T)], address: T) -> Fit {
+fn within<T: PartialOrd>(ranges: &[(T, T)], address: &T) -> Fit {
     if ranges.is_empty() {
         return Fit::Open;
     }
     Fit::of(
         ranges
             .iter()
-            .any(|(first, last)| (first..=last).contains(&&address)),
+            .any(|(first, last)| (first..=last).contains(&address)),
     )
 }
 
