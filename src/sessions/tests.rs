@@ -438,8 +438,8 @@ struct ModelSession {
 
 impl Model {
     fn apply(&mut self, smf: usize, who: u8, time: i64, change: &ModelChange) {
-        let (counts, reporting, subscription) = self.smfs[smf];
-        if !counts && !reporting {
+        let (counts, is_reporting, subscription) = self.smfs[smf];
+        if !counts && !is_reporting {
             return;
         }
         let known = self.sessions.get(&(smf, who)).cloned();

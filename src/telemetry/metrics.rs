@@ -13,6 +13,7 @@ use crate::audit::AuditMetrics;
 use crate::auth::AuthMetrics;
 use crate::feeds::FeedMetrics;
 use crate::limits::LimitMetrics;
+use crate::server::callback::CallbackMetrics;
 
 /// Buckets in seconds: answers from memory take microseconds, answers from a core milliseconds.
 const DURATION_BUCKETS: [f64; 14] = [
@@ -37,6 +38,8 @@ pub struct Metrics {
     pub limits: Arc<LimitMetrics>,
     /// Records that were lost.
     pub audit: AuditMetrics,
+    /// Notifications of the core.
+    pub callback: Arc<CallbackMetrics>,
     /// The health of event feeds.
     pub feeds: Arc<FeedMetrics>,
     /// Calls to the core.
@@ -54,6 +57,7 @@ impl Metrics {
             auth: Arc::new(AuthMetrics::register(&registry)?),
             limits: Arc::new(LimitMetrics::register(&registry)?),
             audit: AuditMetrics::register(&registry)?,
+            callback: Arc::new(CallbackMetrics::register(&registry)?),
             feeds: Arc::new(FeedMetrics::register(&registry)?),
             core: adapters::sbi::Metrics::register(&registry)?,
             registry,
