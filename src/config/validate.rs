@@ -223,10 +223,10 @@ impl Config {
                 "is needed for the feeds: the core has to send them somewhere",
             ));
         }
-        if feeds.sessions && self.core.smf.is_empty() {
+        if feeds.sessions && self.core.smf.is_empty() && self.core.nrf.is_empty() {
             return Err(invalid(
                 "core.smf",
-                "names no SMF that feeds.sessions could subscribe to",
+                "names no SMF that feeds.sessions could subscribe to, and core.nrf nobody who knows them",
             ));
         }
         if feeds.sessions && !self.cache.session.is_zero() {

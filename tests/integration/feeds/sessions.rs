@@ -325,3 +325,51 @@ async fn an_address_of_a_session_that_moves_is_followed() {
     assert_eq!(rig.control.count(GET_BINDINGS).await, 0);
     rig.ask(&ipv6()).await.is_error(404, "NOT_FOUND");
 }
+
+#[tokio::test]
+async fn smfs_that_the_nrf_knows_are_subscribed_to_until_they_go() {
+    let core = Simcore::start(Options {
+        instances: vec![(NfType::Smf, 2)],
+        ..Options::default()
+    });
+    let core = core.await.unwrap();
+    let mut config = config(&[core.core_addr()]);
+    feed(&mut config, SESSIONS);
+    config.core.smf.clear();
+    config.core.nrf.clone_from(&config.core.udm);
+    config.core.registration.enabled = false;
+    config.core.discovery.longest_period = Duration::from_secs(1);
+    let rig = Rig {
+        bridge: Bridge::start(&config),
+        control: Control(core.control_addr()),
+        core,
+    };
+    let are_trusted = async |smfs: f64| {
+        eventually("the SMFs are as they should be", async || {
+            let trusted = rig
+                .bridge
+                .metric("pei_bridge_session_table_smfs", &["state=\"trusted\""])
+                .await;
+            ((trusted - smfs).abs() < 0.5).then_some(())
+        })
+        .await;
+    };
+    are_trusted(2.0).await;
+    let mut smfs = rig
+        .core
+        .instances()
+        .iter()
+        .filter(|one| one.nf_type == NfType::Smf);
+    let one = format!("/sim/instances/{}", smfs.next().unwrap().id);
+    let suspended = json!({"nfStatus": "SUSPENDED"});
+    control(rig.control, Method::PATCH, &one, &suspended).await;
+    are_trusted(1.0).await;
+    control(
+        rig.control,
+        Method::PATCH,
+        &one,
+        &json!({"nfStatus": "REGISTERED"}),
+    )
+    .await;
+    are_trusted(2.0).await;
+}
