@@ -263,8 +263,9 @@ fn validate_nrf(core: &Core) -> Result<(), ConfigError> {
         && registration.ipv6_addresses.is_empty();
     if !core.nrf.is_empty() && registration.enabled && nowhere {
         return Err(invalid(
-            "core.registration",
-            "needs an fqdn, ipv4_addresses or ipv6_addresses to tell the NRF, or enabled = false",
+            "core.nrf",
+            "has to be told where we are: an fqdn, ipv4_addresses or ipv6_addresses in \
+             core.registration, or enabled = false there",
         ));
     }
     if core.tokens.enabled && core.nrf.is_empty() {
