@@ -1,33 +1,42 @@
 //! From a configuration to a running bridge: build (fail early), then run until told to stop.
 
+mod feeding;
+
 use std::io;
 use std::net::SocketAddr;
+use std::time::Duration;
 
-use adapters::bsf::Bsf;
-use adapters::sbi::{self, ApiRoot, NfType};
-use adapters::udm::Udm;
-use adapters::upf::Upf;
-use tokio::runtime::Handle;
+use adapters::sbi::InvalidApiRoot;
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use crate::api::{Api, Operation, Parts, Version};
 use crate::audit::{Audit, AuditError};
 use crate::auth::{AuthSetupError, Authenticator};
-use crate::config::{self, Config};
+use crate::config::Config;
 use crate::limits::Limiter;
-use crate::lookup::{CoreFunctions, Lookup};
+use crate::lookup::Lookup;
 use crate::ppid::{PpidError, Ppids};
 use crate::server::admin::{AdminServer, State};
+use crate::server::callback::UnusableKeys;
 use crate::server::{ApiServer, Workers};
+use crate::southbound::{Membership, Southbound};
 use crate::tac::{TacError, TacTable};
 use crate::telemetry::metrics::Metrics;
-use crate::tls::{HTTP2, ListenerTls, TlsError};
+use crate::tls::{ListenerTls, TlsError};
+use feeding::Feeding;
+
+/// How long the NRF may take to hear that we go.
+const FAREWELL: Duration = Duration::from_secs(1);
 
 /// A bridge whose listeners are bound.
 pub struct App {
     api: ApiServer,
     admin: AdminServer,
+    feeding: Option<Feeding>,
+    membership: Membership,
     stop: CancellationToken,
+    drain_timeout: Duration,
 }
 
 /// Why a bridge cannot start.
@@ -66,6 +75,12 @@ pub enum StartError {
     /// Decisions cannot be recorded.
     #[error(transparent)]
     Audit(#[from] AuditError),
+    /// The address of the callback listener cannot be told to the core.
+    #[error("callback.uri: {0}")]
+    CallbackUri(#[from] InvalidApiRoot),
+    /// The NRF's keys cannot be used.
+    #[error("callback.nrf_keys_file: {0}")]
+    NrfKeys(#[from] UnusableKeys),
     /// The metrics contradict each other: a bug of ours.
     #[error("metrics: {0}")]
     Metrics(#[from] prometheus::Error),
@@ -92,15 +107,23 @@ impl App {
         })?;
         let stop = CancellationToken::new();
         let workers = Workers::start(config.api.worker_threads).map_err(StartError::Threads)?;
-        let (core, udm_client) = core_functions(&config.core, workers.handles(), &metrics)
-            .map_err(|source| StartError::Tls {
-                key: "core.tls",
-                source,
-            })?;
+        let southbound = Southbound::start(config, workers.handles(), &metrics.core);
+        let Southbound {
+            functions,
+            udm,
+            tellers,
+            membership,
+        } = southbound.map_err(|source| StartError::Tls {
+            key: "core.tls",
+            source,
+        })?;
+        let (lookup, changes) = Lookup::new(functions, config, &metrics.lookup);
+        let feeding = Feeding::build(config, changes, tellers, &metrics)?;
+        let record_sessions = feeding.as_ref().map(Feeding::record_sizes);
         let parts = Parts {
             authenticator: Authenticator::new(&config.auth, metrics.auth.clone())?,
             limiter: Limiter::new(&config.limits, metrics.limits.clone()),
-            lookup: Lookup::new(core, config, &metrics.lookup),
+            lookup,
             tac_table,
             ppids: ppids(config)?,
             audit: Audit::open(&config.audit, metrics.audit.clone())?,
@@ -114,11 +137,17 @@ impl App {
                 source,
             },
         )?;
+        let record_caches = api.record_sizes();
         let state = State {
             registry: metrics.registry.clone(),
             versions: config.api.versions.clone(),
-            refresh: Box::new(api.record_sizes()),
-            core_answered: Box::new(move || udm_client.has_answered()),
+            refresh: Box::new(move || {
+                record_caches();
+                if let Some(record_sessions) = &record_sessions {
+                    record_sessions();
+                }
+            }),
+            core_answered: Box::new(move || udm.has_answered()),
             draining: stop.clone(),
         };
         let admin =
@@ -127,7 +156,14 @@ impl App {
                 address: config.admin.listen,
                 source,
             })?;
-        Ok(Self { api, admin, stop })
+        Ok(Self {
+            api,
+            admin,
+            feeding,
+            membership,
+            stop,
+            drain_timeout: config.api.drain_timeout,
+        })
     }
 
     /// Where API consumers are answered.
@@ -138,6 +174,12 @@ impl App {
     /// Where the operator looks.
     pub fn admin_address(&self) -> SocketAddr {
         self.admin.address()
+    }
+
+    /// Where the core's notifications are taken, if anywhere.
+    pub fn callback_address(&self) -> Option<SocketAddr> {
+        let feeding = self.feeding.as_ref();
+        feeding.map(Feeding::address)
     }
 
     /// Cancelling it makes [`Self::run`] drain and return.
@@ -154,9 +196,18 @@ impl App {
             "serving"
         );
         let admin = tokio::spawn(self.admin.run());
+        let feeding = self.feeding.map(|feeding| feeding.start(&self.stop));
         if !self.api.run(self.stop).await {
             tracing::warn!("the drain time passed with requests in flight");
         }
+        if let Some(feeding) = feeding
+            && tokio::time::timeout(self.drain_timeout, feeding)
+                .await
+                .is_err()
+        {
+            tracing::warn!("the drain time passed with subscriptions at the core");
+        }
+        self.membership.end(Instant::now() + FAREWELL).await;
         admin.abort();
         tracing::info!("stopped");
     }
@@ -176,41 +227,4 @@ fn ppids(config: &Config) -> Result<Option<Ppids>, PpidError> {
         tracing::warn!("no ppid.secrets: retrieve-ppid is not served");
         Ok(None)
     }
-}
-
-/// Clients for the configured functions, and the one whose readiness is ours.
-fn core_functions(
-    core: &config::Core,
-    drivers: Vec<Handle>,
-    metrics: &Metrics,
-) -> Result<(CoreFunctions, sbi::Client), TlsError> {
-    let mut roots = core.udm.iter().chain(&core.bsf).chain(&core.upf);
-    // A bridge that speaks in clear to its core needs no trust store.
-    let tls = roots
-        .any(ApiRoot::is_https)
-        .then(|| crate::tls::client_config(&core.tls, &[HTTP2]))
-        .transpose()?;
-    let settings = sbi::Settings {
-        connections_per_endpoint: core.connections_per_endpoint,
-        drivers,
-        connect_timeout: core.connect_timeout,
-        keep_alive_interval: core.keep_alive_interval,
-        keep_alive_timeout: core.keep_alive_timeout,
-        max_attempts: core.max_attempts,
-        nf_instance_id: core.nf_instance_id.unwrap_or_else(uuid::Uuid::new_v4),
-        tls,
-        ..sbi::Settings::default()
-    };
-    let client = |nf: NfType, roots: &[ApiRoot]| {
-        sbi::Client::new(nf, roots.to_vec(), &settings, metrics.core.clone())
-    };
-    let udm = client(NfType::Udm, &core.udm);
-    let bsf = (!core.bsf.is_empty()).then(|| Bsf::new(&client(NfType::Bsf, &core.bsf)));
-    let upf = (!core.upf.is_empty()).then(|| Upf::new(&client(NfType::Upf, &core.upf)));
-    let core = CoreFunctions {
-        udm: Udm::new(udm.clone()),
-        bsf,
-        upf,
-    };
-    Ok((core, udm))
 }

@@ -7,7 +7,9 @@
 //! | [`server`] | listeners, connections, limits, drain |
 //! | [`api`] | CAMARA: routes, checks in their order, one table of what differs between versions |
 //! | [`auth`] | from bearer token to caller: who asks, with which scopes, for which device |
+//! | [`feeds`] | what the core tells unasked, and how it is subscribed to |
 //! | [`lookup`] | the spine: identifiers → subscription → equipment → answer; caches live here |
+//! | [`sessions`] | whose session an address is, as the SMFs told |
 //! | `adapters` (a crate) | the core's functions over HTTP/2 |
 //! | [`device`] (a crate) | typed identifiers, known to all |
 //!
@@ -15,7 +17,8 @@
 //! bridge), [`limits`] (how much a consumer may ask), [`ppid`] (devices by names of their own for
 //! each consumer), [`audit`] and [`pseudonym`] (the record of every decision), [`tls`] and [`secret`] (certificates, keys, trust), [`tac`] (device types),
 //! [`telemetry`] (logs and metrics), [`demo`] (the bridge with a simulated core in one process),
-//! [`cli`] (the command line). `flights` lets all who ask the same question share its answer.
+//! [`cli`] (the command line). `southbound` brings the core's functions together as the configuration
+//! says; `flights` lets all who ask the same question share its answer.
 //!
 //! Dependencies point one way, in the order of the table.
 
@@ -26,6 +29,7 @@ pub mod auth;
 pub mod cli;
 pub mod config;
 pub mod demo;
+pub mod feeds;
 mod flights;
 pub mod limits;
 pub mod lookup;
@@ -33,6 +37,8 @@ pub mod ppid;
 pub mod pseudonym;
 pub mod secret;
 pub mod server;
+pub mod sessions;
+mod southbound;
 pub mod tac;
 pub mod telemetry;
 pub mod tls;

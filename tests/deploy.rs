@@ -150,6 +150,7 @@ fn the_sample_loads_and_changes_only_what_has_no_default() {
         "limits.classes",
         "nat.pools",
         "ppid.secrets",
+        "feeds.ip_domains",
     ] {
         effective.remove(of_the_operator);
     }

@@ -11,7 +11,7 @@ use serde::Deserialize;
 use tokio::time::Instant;
 
 use crate::identifiers::{gpsi, supi};
-use crate::sbi::{Answer, Client, Error, Operation, Path, from_json};
+use crate::sbi::{Answer, Client, Error, Operation, Path, ServiceName, Subject, from_json};
 
 /// The BSF as a consumer of `Nbsf_Management` sees it. Cheap to clone.
 #[derive(Debug, Clone)]
@@ -78,7 +78,7 @@ impl Bsf {
             nameless_204: nameless("204"),
         };
         Self {
-            get_pcf_bindings: Operation::new(client, "GetPCFBindings"),
+            get_pcf_bindings: Operation::new(client, ServiceName::NbsfManagement, "GetPCFBindings"),
             state: Arc::new(state),
         }
     }
@@ -97,7 +97,8 @@ impl Bsf {
         if let Some(ip_domain) = ip_domain {
             path = path.literal("&ipDomain=").value(ip_domain);
         }
-        let found = self.ask(path, On400::Fail, deadline).await?;
+        let subject = Subject::Ipv4(address, ip_domain);
+        let found = self.ask(path, subject, On400::Fail, deadline).await?;
         found.session().map(|found| found.of(address)).transpose()
     }
 
@@ -110,13 +111,16 @@ impl Bsf {
         address: Ipv6Addr,
         deadline: Instant,
     ) -> Result<Option<PcfBinding>, Error> {
+        let subject = Subject::Ipv6(address);
         if let Some(known) = self.state.dialect.get() {
-            let found = self.ask(known.path(address), On400::Fail, deadline).await?;
+            let path = known.path(address);
+            let found = self.ask(path, subject, On400::Fail, deadline).await?;
             return Ok(found.binding());
         }
         let mut on_400 = On400::Tolerate;
         for dialect in [Dialect::Address, Dialect::Prefix] {
-            match self.ask(dialect.path(address), on_400, deadline).await? {
+            let path = dialect.path(address);
+            match self.ask(path, subject, on_400, deadline).await? {
                 Found::Nothing => {}
                 // Refused in both, it is not the dialect that is wrong.
                 Found::Refused => on_400 = On400::Fail,
@@ -130,9 +134,17 @@ impl Bsf {
         Ok(None)
     }
 
-    async fn ask(&self, path: Path, on_400: On400, deadline: Instant) -> Result<Found, Error> {
+    async fn ask(
+        &self,
+        path: Path,
+        subject: Subject<'_>,
+        on_400: On400,
+        deadline: Instant,
+    ) -> Result<Found, Error> {
         let read = |answer: &Answer| self.state.read(answer, on_400);
-        self.get_pcf_bindings.get(path, deadline, read).await
+        self.get_pcf_bindings
+            .get(path, subject, deadline, read)
+            .await
     }
 }
 

@@ -9,10 +9,15 @@
 //! so no path is printed at any level.
 //!
 //! Read in this order: [`sbi`], then [`udm`] (which equipment a subscription uses), [`bsf`] (whose
-//! session an address is) and [`upf`] (what is behind a translated address).
+//! session an address is), [`upf`] (what is behind a translated address) and [`nrf`] (who is there);
+//! then what is told without being asked: [`smf`] (sessions) and [`udm::events`] (equipment and
+//! consent).
 
 pub mod bsf;
 mod identifiers;
+pub mod nrf;
 pub mod sbi;
+pub mod smf;
+pub mod subscription;
 pub mod udm;
 pub mod upf;

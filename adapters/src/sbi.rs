@@ -8,29 +8,45 @@
 //!
 //! From the outside in: `operation` (one typed call: timing, outcome), `client` (which instance,
 //! which retry), `endpoint` (the connections of one apiRoot), `connection` (the life of one),
-//! `connector` (the bytes beneath it); beside them `request`, `response`, `date` and
-//! `retry_budget`.
+//! `connector` (the bytes beneath it); beside them `request`, `change` (requests with a
+//! body), `response`, `date` and `retry_budget`.
 
 mod api_root;
+mod change;
 mod client;
 mod connection;
 mod connector;
 mod date;
 mod endpoint;
 mod error;
+mod hedging;
+mod instance;
 mod metrics;
 mod operation;
+mod outlier;
+mod overload;
+mod pool;
+mod proxy;
 mod request;
 mod response;
 mod retry_budget;
+mod selection;
+mod service;
 mod settings;
+mod tokens;
 
 pub use api_root::{ApiRoot, InvalidApiRoot};
 pub use client::Client;
 pub use error::Error;
+pub use instance::{IdentityRange, Instance, Serves};
 pub use metrics::{Metrics, NfType};
-pub use settings::Settings;
+pub use proxy::{Delegation, Route, Scp};
+pub use service::{ServiceName, Services};
+pub use settings::{OutlierSettings, Settings};
+pub use tokens::Tokens;
 
+pub(crate) use change::{Change, Content, Resource};
+pub(crate) use instance::Subject;
 pub(crate) use operation::Operation;
 pub(crate) use request::Path;
 pub(crate) use response::{Answer, from_json};

@@ -1,6 +1,8 @@
 //! The UDM: which equipment a subscription uses, what else it is called, what it consented to
 //! (TS 29.503).
 
+pub mod events;
+
 use std::borrow::Cow;
 use std::collections::HashMap;
 use std::fmt;
@@ -13,7 +15,7 @@ use serde::Deserialize;
 use tokio::time::Instant;
 
 use crate::identifiers::gpsi;
-use crate::sbi::{Answer, Client, Error, Operation, Path, from_json};
+use crate::sbi::{Answer, Client, Error, Operation, Path, ServiceName, Subject, from_json};
 
 /// The UDM as a consumer of `Nudm_UECM` and `Nudm_SDM` sees it. Cheap to clone.
 #[derive(Debug, Clone)]
@@ -76,11 +78,12 @@ pub enum Consent {
 impl Udm {
     /// The UDM behind `client`.
     pub fn new(client: Client) -> Self {
+        use ServiceName::{NudmSdm, NudmUecm};
         Self {
-            get_3gpp_registration: Operation::new(&client, "Get3GppRegistration"),
-            get_non_3gpp_registration: Operation::new(&client, "GetNon3GppRegistration"),
-            get_supi_or_gpsi: Operation::new(&client, "GetSupiOrGpsi"),
-            get_uc_data: Operation::new(&client, "GetUcData"),
+            get_3gpp_registration: Operation::new(&client, NudmUecm, "Get3GppRegistration"),
+            get_non_3gpp_registration: Operation::new(&client, NudmUecm, "GetNon3GppRegistration"),
+            get_supi_or_gpsi: Operation::new(&client, NudmSdm, "GetSupiOrGpsi"),
+            get_uc_data: Operation::new(&client, NudmSdm, "GetUcData"),
             client,
         }
     }
@@ -98,7 +101,7 @@ impl Udm {
     ) -> Result<AmfRegistration, Error> {
         let path = uecm(ue).literal("/registrations/amf-3gpp-access");
         self.get_3gpp_registration
-            .get(path, deadline, AmfRegistration::read)
+            .get(path, Subject::Ue(ue), deadline, AmfRegistration::read)
             .await
     }
 
@@ -110,7 +113,7 @@ impl Udm {
     ) -> Result<AmfRegistration, Error> {
         let path = uecm(ue).literal("/registrations/amf-non-3gpp-access");
         self.get_non_3gpp_registration
-            .get(path, deadline, AmfRegistration::read)
+            .get(path, Subject::Ue(ue), deadline, AmfRegistration::read)
             .await
     }
 
@@ -122,7 +125,7 @@ impl Udm {
     ) -> Result<Option<Translation>, Error> {
         let path = sdm(ue.reveal()).literal("/id-translation-result");
         self.get_supi_or_gpsi
-            .get(path, deadline, Translation::read)
+            .get(path, Subject::Ue(ue), deadline, Translation::read)
             .await
     }
 
@@ -139,7 +142,12 @@ impl Udm {
             .literal("/uc-data?uc-purpose=")
             .value(purpose);
         self.get_uc_data
-            .get(path, deadline, |answer| Consent::read(answer, purpose))
+            .get(
+                path,
+                Subject::Ue(&UeId::Supi(supi.clone())),
+                deadline,
+                |answer| Consent::read(answer, purpose),
+            )
             .await
     }
 }

@@ -4,6 +4,7 @@
 use std::borrow::Cow;
 use std::fmt;
 use std::net::Ipv4Addr;
+use std::sync::Arc;
 
 use device::{Gpsi, Supi};
 use http::StatusCode;
@@ -11,12 +12,15 @@ use serde::Deserialize;
 use tokio::time::Instant;
 
 use crate::identifiers::{gpsi, supi};
-use crate::sbi::{Answer, Client, Error, Operation, Path, from_json};
+use crate::nrf::N6Directory;
+use crate::sbi::{Answer, Client, Error, Operation, Path, ServiceName, Subject, from_json};
 
 /// The UPF as a consumer of its address information sees it. Cheap to clone.
 #[derive(Debug, Clone)]
 pub struct Upf {
     search_ue_ip_info: Operation,
+    /// Tells which UPF an address belongs to; absent: any of them is asked.
+    directory: Option<Arc<N6Directory>>,
 }
 
 /// What the UPF knows of the session behind a public address and port.
@@ -43,7 +47,16 @@ impl Upf {
     /// The UPF behind `client`.
     pub fn new(client: &Client) -> Self {
         Self {
-            search_ue_ip_info: Operation::new(client, "SearchUeIpInfo"),
+            search_ue_ip_info: Operation::new(client, ServiceName::NupfGueip, "SearchUeIpInfo"),
+            directory: None,
+        }
+    }
+
+    /// The UPFs behind `client`, each of which is asked for the addresses that it has.
+    pub fn with_directory(client: &Client, directory: N6Directory) -> Self {
+        Self {
+            directory: Some(Arc::new(directory)),
+            ..Self::new(client)
         }
     }
 
@@ -59,8 +72,24 @@ impl Upf {
             .literal(public)
             .literal("&port-number=")
             .literal(port);
+        let Some(directory) = &self.directory else {
+            return self.ask(path, Subject::Anybody, deadline).await;
+        };
+        let upfs = directory.upfs_of(public, deadline).await?;
+        if upfs.is_empty() {
+            return Ok(None);
+        }
+        self.ask(path, Subject::Among(&upfs), deadline).await
+    }
+
+    async fn ask(
+        &self,
+        path: Path,
+        subject: Subject<'_>,
+        deadline: Instant,
+    ) -> Result<Option<UeIpInfo>, Error> {
         self.search_ue_ip_info
-            .get(path, deadline, UeIpInfo::read)
+            .get(path, subject, deadline, UeIpInfo::read)
             .await
     }
 }

@@ -5,6 +5,8 @@
 //! [`load`] lays file and environment over each other and says where a mistake stands.
 
 mod access;
+mod core;
+mod feeds;
 mod load;
 mod ppid;
 mod tls;
@@ -16,7 +18,6 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use adapters::sbi::ApiRoot;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
@@ -24,6 +25,10 @@ pub use access::{
     Algorithm, Audit, AuditFailure, AuditSink, Auth, AuthMode, Consent, ConsentMode, Dpop,
     DpopMode, Issuer, Limits, LimitsClass,
 };
+pub use core::{
+    Core, Discovered, Discovery, GpsiToSupi, LastChecked, Outlier, Purged, Registration, Tokens,
+};
+pub use feeds::{Callback, Feeds, IpDomainRule};
 pub use load::{ConfigError, Layers};
 pub use ppid::{Ppid, PpidSecret};
 pub use tls::{ClientCertificates, ClientTls, ServerTls};
@@ -53,6 +58,10 @@ pub struct Config {
     pub audit: Audit,
     /// The functions of the core.
     pub core: Core,
+    /// The listener for what the core tells unasked.
+    pub callback: Callback,
+    /// What the core is to tell unasked.
+    pub feeds: Feeds,
     /// Deterministic NATs that need no question.
     pub nat: Nat,
     /// What is kept, and how long.
@@ -178,105 +187,6 @@ impl Default for Admin {
             listen: DEFAULT_ADMIN_LISTEN,
         }
     }
-}
-
-/// `[core]`
-#[derive(Debug, Clone, PartialEq, Deserialize, Serialize)]
-#[serde(default, deny_unknown_fields)]
-pub struct Core {
-    /// apiRoots of the UDM instances.
-    #[serde(with = "values::api_roots")]
-    pub udm: Vec<ApiRoot>,
-    /// apiRoots of the BSF instances; none: addresses cannot be resolved to subscriptions there.
-    #[serde(with = "values::api_roots")]
-    pub bsf: Vec<ApiRoot>,
-    /// apiRoots of the UPF instances; none: only configured NAT pools are translated.
-    #[serde(with = "values::api_roots")]
-    pub upf: Vec<ApiRoot>,
-    /// How a phone number or network access identifier becomes a SUPI.
-    pub gpsi_to_supi: GpsiToSupi,
-    /// Which time `lastChecked` carries.
-    pub last_checked: LastChecked,
-    /// What a purged registration is worth.
-    pub purged: Purged,
-    /// HTTP/2 connections to each instance; at least one for each of `api.worker_threads`.
-    pub connections_per_endpoint: usize,
-    /// From SYN to the end of the HTTP/2 handshake.
-    #[serde(with = "values::duration")]
-    pub connect_timeout: Duration,
-    /// Between two PINGs on a connection.
-    #[serde(with = "values::duration")]
-    pub keep_alive_interval: Duration,
-    /// From PING to PONG.
-    #[serde(with = "values::duration")]
-    pub keep_alive_timeout: Duration,
-    /// How often one question may be asked at most, the first time included.
-    pub max_attempts: u32,
-    /// Who we are to the core (`user-agent: NEF-…`); made at random where absent.
-    pub nf_instance_id: Option<uuid::Uuid>,
-    /// For apiRoots with `https`.
-    pub tls: ClientTls,
-}
-
-/// Two survive the loss of one without a pause and still multiplex well.
-const DEFAULT_CONNECTIONS_PER_ENDPOINT: usize = 2;
-/// Half of the default request timeout, so that another instance can still be asked.
-const DEFAULT_CONNECT_TIMEOUT: Duration = Duration::from_secs(1);
-/// Finds a silently dead peer in seconds, costs a frame.
-const DEFAULT_KEEP_ALIVE_INTERVAL: Duration = Duration::from_secs(10);
-/// Far above any round trip inside a core.
-const DEFAULT_KEEP_ALIVE_TIMEOUT: Duration = Duration::from_secs(3);
-/// The first one and two more.
-const DEFAULT_MAX_ATTEMPTS: u32 = 3;
-
-impl Default for Core {
-    fn default() -> Self {
-        Self {
-            udm: Vec::new(),
-            bsf: Vec::new(),
-            upf: Vec::new(),
-            gpsi_to_supi: GpsiToSupi::Direct,
-            last_checked: LastChecked::Registration,
-            purged: Purged::NotFound,
-            connections_per_endpoint: DEFAULT_CONNECTIONS_PER_ENDPOINT,
-            connect_timeout: DEFAULT_CONNECT_TIMEOUT,
-            keep_alive_interval: DEFAULT_KEEP_ALIVE_INTERVAL,
-            keep_alive_timeout: DEFAULT_KEEP_ALIVE_TIMEOUT,
-            max_attempts: DEFAULT_MAX_ATTEMPTS,
-            nf_instance_id: None,
-            tls: ClientTls::default(),
-        }
-    }
-}
-
-/// `core.gpsi_to_supi`
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, Serialize)]
-#[serde(rename_all = "lowercase")]
-pub enum GpsiToSupi {
-    /// The UDM takes GPSIs for `Nudm_UECM`.
-    Direct,
-    /// `Nudm_SDM` translates first; for a UDM that takes only SUPIs for `Nudm_UECM`.
-    Translation,
-}
-
-/// `core.last_checked`
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, Serialize)]
-#[serde(rename_all = "lowercase")]
-pub enum LastChecked {
-    /// The newer of `registrationTime` and `lastSynchronizationTime`, else the response's `date`.
-    Registration,
-    /// The response's `date` wherever there is one.
-    Date,
-}
-
-/// `core.purged`
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, Serialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Purged {
-    /// A device that the core has purged is not there.
-    NotFound,
-    /// The last known device, with its own `lastChecked`.
-    LastKnown,
 }
 
 /// `[nat]`

@@ -1,7 +1,8 @@
 //! What only the whole configuration shows.
 
 use super::{
-    AuditSink, AuthMode, ClientCertificates, ClientTls, Config, ConfigError, DpopMode, ServerTls,
+    AuditSink, AuthMode, ClientCertificates, ClientTls, Config, ConfigError, Core, Discovered,
+    DpopMode, ServerTls,
 };
 
 /// No machine has more processors for us; what is beyond is a slip of the pen.
@@ -16,6 +17,7 @@ impl Config {
         self.validate_deprecated()?;
         self.validate_ppid()?;
         self.validate_core()?;
+        self.validate_feeds()?;
         for pool in &self.nat.pools {
             pool.validate()
                 .map_err(|reason| invalid("nat.pools", reason))?;
@@ -68,7 +70,9 @@ impl Config {
         if api.worker_threads > MOST_WORKER_THREADS {
             return Err(invalid("api.worker_threads", "must be at most 1024"));
         }
-        api.tls.as_ref().map_or(Ok(()), validate_listener)
+        api.tls.as_ref().map_or(Ok(()), |tls| {
+            validate_listener(tls, "api.tls.client_ca_file")
+        })
     }
 
     fn validate_auth(&self) -> Result<(), ConfigError> {
@@ -208,12 +212,13 @@ impl Config {
     fn validate_core(&self) -> Result<(), ConfigError> {
         let core = &self.core;
         both_or_neither(&core.tls, "core.tls.certificate_file", "core.tls.key_file")?;
-        if core.udm.is_empty() {
+        if !core.has(Discovered::Udm) {
             return Err(invalid(
                 "core.udm",
-                "names no UDM: no device could ever be found",
+                "names no UDM, and no NRF (core.nrf) finds one: no device could ever be found",
             ));
         }
+        validate_nrf(core)?;
         for (key, zero) in [
             (
                 "core.connections_per_endpoint",
@@ -226,6 +231,13 @@ impl Config {
             ),
             ("core.keep_alive_timeout", core.keep_alive_timeout.is_zero()),
             ("core.max_attempts", core.max_attempts == 0),
+            ("core.max_calls_in_flight", core.max_calls_in_flight == 0),
+            ("core.outlier.eject_for", core.outlier.eject_for.is_zero()),
+            ("core.outlier.eject_max", core.outlier.eject_max.is_zero()),
+            (
+                "core.discovery.longest_period",
+                core.discovery.longest_period.is_zero(),
+            ),
         ] {
             if zero {
                 return Err(invalid(key, "must be greater than zero"));
@@ -233,18 +245,106 @@ impl Config {
         }
         Ok(())
     }
+
+    fn validate_feeds(&self) -> Result<(), ConfigError> {
+        let (callback, feeds) = (&self.callback, &self.feeds);
+        if let Some(tls) = &callback.tls {
+            validate_listener(tls, "callback.tls.client_ca_file")?;
+        }
+        if !feeds.any() {
+            return Ok(());
+        }
+        if callback.listen.is_none() {
+            return Err(invalid(
+                "callback.listen",
+                "is needed for the feeds: the core has to send them somewhere",
+            ));
+        }
+        if feeds.sessions && self.core.smf.is_empty() && self.core.nrf.is_empty() {
+            return Err(invalid(
+                "core.smf",
+                "names no SMF that feeds.sessions could subscribe to, and core.nrf nobody who knows them",
+            ));
+        }
+        if feeds.sessions && !self.cache.session.is_zero() {
+            return Err(invalid(
+                "cache.session",
+                "would keep addresses longer than feeds.sessions knows them: leave it at \"0s\"",
+            ));
+        }
+        for (key, wrong) in [
+            ("callback.max_connections", callback.max_connections == 0),
+            ("feeds.check_interval", feeds.check_interval.is_zero()),
+            ("feeds.session_entries", feeds.session_entries == 0),
+            ("feeds.consent_entries", feeds.consent_entries == 0),
+        ] {
+            if wrong {
+                return Err(invalid(key, "must be greater than zero"));
+            }
+        }
+        if feeds.expiry <= feeds.check_interval {
+            return Err(invalid(
+                "feeds.expiry",
+                "must be longer than feeds.check_interval, in which it is prolonged",
+            ));
+        }
+        Ok(())
+    }
+}
+
+/// Keys about the NRF, the SCP and how both are used.
+fn validate_nrf(core: &Core) -> Result<(), ConfigError> {
+    let registration = &core.registration;
+    let nowhere = registration.fqdn.is_none()
+        && registration.ipv4_addresses.is_empty()
+        && registration.ipv6_addresses.is_empty();
+    if !core.nrf.is_empty() && registration.enabled && nowhere {
+        return Err(invalid(
+            "core.nrf",
+            "has to be told where we are: an fqdn, ipv4_addresses or ipv6_addresses in \
+             core.registration, or enabled = false there",
+        ));
+    }
+    if core.tokens.enabled && core.nrf.is_empty() {
+        return Err(invalid(
+            "core.tokens.enabled",
+            "needs the NRF that gives them (core.nrf)",
+        ));
+    }
+    if core.scp_discovers && core.scp.is_empty() {
+        return Err(invalid("core.scp_discovers", "needs an SCP (core.scp)"));
+    }
+    if !(0.0..1.0).contains(&core.hedge_quantile) {
+        return Err(invalid(
+            "core.hedge_quantile",
+            "must be at least 0 and less than 1",
+        ));
+    }
+    for (key, nf_type) in [
+        ("core.registration.nf_type", &registration.nf_type),
+        (
+            "core.discovery.requester_nf_type",
+            &core.discovery.requester_nf_type,
+        ),
+    ] {
+        let letter = |byte: u8| byte.is_ascii_uppercase() || byte.is_ascii_digit() || byte == b'_';
+        if nf_type.is_empty() || !nf_type.bytes().all(letter) {
+            return Err(invalid(key, "must be an NF type of TS 29.510, such as NEF"));
+        }
+    }
+    Ok(())
 }
 
 /// A listener that checks client certificates must know by whom, and one that is given authorities
 /// must check: who wrote them down believes that it does.
-fn validate_listener(tls: &ServerTls) -> Result<(), ConfigError> {
+fn validate_listener(tls: &ServerTls, client_ca_file: &'static str) -> Result<(), ConfigError> {
     match (tls.client_certificates, &tls.client_ca_file) {
         (ClientCertificates::Off, Some(_)) => Err(invalid(
-            "api.tls.client_ca_file",
-            "has no effect while api.tls.client_certificates is \"off\"",
+            client_ca_file,
+            "has no effect while client_certificates beside it is \"off\"",
         )),
         (ClientCertificates::Optional | ClientCertificates::Required, None) => Err(invalid(
-            "api.tls.client_ca_file",
+            client_ca_file,
             "is needed to check client certificates against",
         )),
         _ => Ok(()),

@@ -68,22 +68,55 @@ pub(super) mod duration {
     }
 }
 
-/// apiRoots as strings.
-pub(super) mod api_roots {
+/// Values that are read from their text and written as it.
+pub(super) mod texts {
+    use std::fmt::Display;
+    use std::str::FromStr;
+
+    use serde::de::Error as _;
+    use serde::{Deserialize, Deserializer, Serializer};
+
+    pub(crate) fn serialize<T: Display, S: Serializer>(
+        values: &[T],
+        to: S,
+    ) -> Result<S::Ok, S::Error> {
+        to.collect_seq(values.iter().map(ToString::to_string))
+    }
+
+    pub(crate) fn deserialize<'de, T, D>(from: D) -> Result<Vec<T>, D::Error>
+    where
+        T: FromStr<Err: Display>,
+        D: Deserializer<'de>,
+    {
+        let texts = Vec::<String>::deserialize(from)?;
+        let values = texts
+            .iter()
+            .map(|text| text.parse().map_err(D::Error::custom));
+        values.collect()
+    }
+}
+
+/// An apiRoot as a string, where there is one.
+pub(super) mod optional_api_root {
     use adapters::sbi::ApiRoot;
     use serde::de::Error as _;
     use serde::{Deserialize, Deserializer, Serializer};
 
-    pub(crate) fn serialize<S: Serializer>(value: &[ApiRoot], to: S) -> Result<S::Ok, S::Error> {
-        to.collect_seq(value.iter().map(ToString::to_string))
+    #[expect(clippy::ref_option, reason = "serde calls it so")]
+    pub(crate) fn serialize<S: Serializer>(
+        value: &Option<ApiRoot>,
+        to: S,
+    ) -> Result<S::Ok, S::Error> {
+        match value {
+            Some(root) => to.collect_str(root),
+            None => to.serialize_none(),
+        }
     }
 
     pub(crate) fn deserialize<'de, D: Deserializer<'de>>(
         from: D,
-    ) -> Result<Vec<ApiRoot>, D::Error> {
-        Vec::<String>::deserialize(from)?
-            .iter()
-            .map(|text| text.parse().map_err(D::Error::custom))
-            .collect()
+    ) -> Result<Option<ApiRoot>, D::Error> {
+        let text = String::deserialize(from)?;
+        text.parse().map(Some).map_err(D::Error::custom)
     }
 }

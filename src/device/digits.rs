@@ -22,6 +22,11 @@ impl Digits {
         Some(Self((value << 4) | length))
     }
 
+    /// From a word that [`Self::packed`] gave.
+    pub(crate) fn from_packed(word: u64) -> Self {
+        Self(word)
+    }
+
     /// The word itself: equal words are equal digit strings.
     pub fn packed(self) -> u64 {
         self.0

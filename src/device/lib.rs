@@ -16,7 +16,7 @@ pub mod subscription;
 
 pub use address::{Ipv4Query, session_ipv4, session_ipv6};
 pub use equipment::{Imei, Imeisv, InvalidPei, Pei, Tac};
-pub use subscription::{Gpsi, Imsi, InvalidIdentifier, Nai, PhoneNumber, Supi, UeId};
+pub use subscription::{Gpsi, Imsi, InvalidIdentifier, Nai, PackedUeId, PhoneNumber, Supi, UeId};
 
 /// What a masked value prints: enough to see that something is there, nothing of what it is.
 pub const MASK: &str = "***";

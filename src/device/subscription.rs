@@ -1,6 +1,7 @@
 //! Who: the identifiers of a subscription (TS 23.003).
 
 use std::fmt;
+use std::num::NonZeroU64;
 
 use crate::digits::Digits;
 
@@ -225,6 +226,36 @@ impl UeId {
     }
 }
 
+/// A [`UeId`] that is all digits, in one word, be it optional or not: for tables of millions.
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+pub struct PackedUeId(NonZeroU64);
+
+/// Beyond what [`Digits`] uses: 15 digits and their number take 54 bits.
+const MSISDN: u64 = 1 << 63;
+
+impl UeId {
+    /// The identifier in one word, where it is an IMSI or an MSISDN.
+    pub fn packed(&self) -> Option<PackedUeId> {
+        match self {
+            Self::Supi(Supi::Imsi(imsi)) => NonZeroU64::new(imsi.packed()),
+            Self::Gpsi(Gpsi::Msisdn(number)) => NonZeroU64::new(number.packed() | MSISDN),
+            Self::Supi(Supi::Other(_)) | Self::Gpsi(Gpsi::ExternalId(_)) => None,
+        }
+        .map(PackedUeId)
+    }
+}
+
+impl From<PackedUeId> for UeId {
+    fn from(PackedUeId(word): PackedUeId) -> Self {
+        let digits = Digits::from_packed(word.get() & !MSISDN);
+        if word.get() & MSISDN == 0 {
+            Self::Supi(Supi::Imsi(Imsi(digits)))
+        } else {
+            Self::Gpsi(Gpsi::Msisdn(PhoneNumber(digits)))
+        }
+    }
+}
+
 impl fmt::Display for Revealed<'_, UeId> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.0 {
@@ -246,7 +277,7 @@ impl From<Gpsi> for UeId {
     }
 }
 
-masked!(PhoneNumber, Imsi, Nai, Supi, Gpsi, UeId);
+masked!(PhoneNumber, Imsi, Nai, Supi, Gpsi, UeId, PackedUeId);
 
 #[cfg(test)]
 mod tests {
@@ -316,6 +347,27 @@ mod tests {
             let gpsi = Gpsi::parse(text).unwrap();
             assert_eq!(gpsi.reveal().to_string(), text);
             assert_eq!(revealed(&gpsi.into()), text);
+        }
+    }
+
+    #[test]
+    fn what_is_all_digits_fits_a_word_and_comes_out_of_it() {
+        for text in ["imsi-001010000000001", "imsi-99999", "imsi-999999999999999"] {
+            let ue = UeId::from(Supi::parse(text).unwrap());
+            assert_eq!(UeId::from(ue.packed().unwrap()), ue, "{text}");
+        }
+        for text in ["msisdn-00123", "msisdn-999999999999999"] {
+            let ue = UeId::from(Gpsi::parse(text).unwrap());
+            assert_eq!(UeId::from(ue.packed().unwrap()), ue, "{text}");
+        }
+        let imsi = UeId::from(Supi::parse("imsi-34600000002").unwrap());
+        let msisdn = UeId::from(Gpsi::parse("msisdn-34600000002").unwrap());
+        assert_ne!(imsi.packed(), msisdn.packed());
+        for other in [
+            UeId::from(Supi::parse("nai-user@realm.example").unwrap()),
+            UeId::from(Gpsi::parse("extid-a@b").unwrap()),
+        ] {
+            assert_eq!(other.packed(), None);
         }
     }
 

@@ -2,14 +2,18 @@
 //!
 //! Anything but an explicit consent is a refusal, and a core that cannot say is never a consent.
 
-use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
 use adapters::udm::{self, Udm};
 use device::Supi;
+use hashbrown::HashSet;
+use tokio::sync::mpsc;
 use tokio::time::Instant;
 
-use super::remembered::{Lifetimes, Remembered, Told};
+use super::feed::Feed;
+use super::remembered::{Correction, Lifetimes, Remembered, Told};
 use super::{LookupError, Wanted};
 use crate::auth::{Caller, Subject};
 use crate::config::{self, Config, ConsentMode};
@@ -67,6 +71,15 @@ struct Matter {
     purpose: Purpose,
 }
 
+impl Matter {
+    fn all(supi: &Supi) -> [Self; 2] {
+        [Purpose::Identifier, Purpose::Type].map(|purpose| Self {
+            supi: supi.clone(),
+            purpose,
+        })
+    }
+}
+
 /// What is consented to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 enum Purpose {
@@ -80,19 +93,49 @@ pub struct ConsentLookup {
     rules: config::Consent,
     lifetime: Duration,
     remembered: Remembered<Matter, udm::Consent>,
+    fed: Option<Fed>,
+}
+
+/// What is told of changes: for each subscription by a subscription of its own.
+struct Fed {
+    covered: RwLock<HashSet<Supi>>,
+    /// Those that were asked about and are not covered.
+    wanted: mpsc::Sender<Supi>,
+    /// Counts what was told.
+    told: AtomicU64,
+}
+
+/// The feed of consent, and where those that were asked about are named.
+pub(super) struct ConsentFeed {
+    pub(super) feed: Arc<Feed>,
+    pub(super) wanted: mpsc::Sender<Supi>,
 }
 
 impl ConsentLookup {
     /// Asks this UDM by the configured rules.
-    pub fn new(udm: Udm, config: &Config, metrics: Arc<LookupMetrics>) -> Self {
+    pub(super) fn new(
+        udm: Udm,
+        config: &Config,
+        metrics: Arc<LookupMetrics>,
+        told_by: Option<ConsentFeed>,
+    ) -> Self {
         let lifetimes = Lifetimes {
             known: config.cache.consent,
             entries: config.cache.consent_entries,
             none_found: config.cache.none_found,
+            fed: told_by
+                .as_ref()
+                .map(|told_by| (told_by.feed.clone(), config.feeds.consent_lifetime)),
         };
+        let fed = told_by.map(|told_by| Fed {
+            covered: RwLock::default(),
+            wanted: told_by.wanted,
+            told: AtomicU64::new(0),
+        });
         Self {
             udm,
             rules: config.consent.clone(),
+            fed,
             lifetime: config.cache.consent,
             remembered: Remembered::new(CacheName::Consent, &lifetimes, config, metrics),
         }
@@ -161,11 +204,15 @@ impl ConsentLookup {
         deadline: Instant,
     ) -> Result<bool, LookupError> {
         let ask = async |deadline| {
+            // What is told from now on is told to us only if it is told already.
+            let covered = self.is_covered(supi);
             let value = self.udm.uc_data(supi, self.name(purpose), deadline).await?;
-            Ok(Told {
-                value,
-                lifetime: self.lifetime,
-            })
+            let at_most = if covered {
+                Duration::MAX
+            } else {
+                self.lifetime
+            };
+            Ok(Told { value, at_most })
         };
         let matter = Matter {
             supi: supi.clone(),
@@ -176,6 +223,69 @@ impl ConsentLookup {
             Err(LookupError::Core(error)) => Err(LookupError::ConsentUnknown(error)),
             Err(error) => Err(error),
         }
+    }
+
+    /// Whether changes of this subscription's consent are told; if not, they are wished for.
+    fn is_covered(&self, supi: &Supi) -> bool {
+        let Some(fed) = &self.fed else {
+            return false;
+        };
+        let covered = fed.covered.read().unwrap_or_else(PoisonError::into_inner);
+        let covered = covered.contains(supi);
+        if !covered {
+            // A full queue means that it is wished for another time.
+            let _ = fed.wanted.try_send(supi.clone());
+        }
+        covered
+    }
+
+    /// From now on changes of this subscription's consent are told, or not any more.
+    pub(super) fn set_covered(&self, supi: &Supi, is_covered: bool) {
+        if let Some(fed) = &self.fed {
+            let mut covered = fed.covered.write().unwrap_or_else(PoisonError::into_inner);
+            if is_covered {
+                covered.insert(supi.clone());
+            } else {
+                covered.remove(supi);
+            }
+        }
+        self.forget(supi);
+    }
+
+    /// Nobody's changes are told any more.
+    pub(super) fn uncover_all(&self) {
+        if let Some(fed) = &self.fed {
+            let mut covered = fed.covered.write().unwrap_or_else(PoisonError::into_inner);
+            covered.clear();
+        }
+    }
+
+    /// The core told unasked that this subscription's consent is another one.
+    pub(super) fn changed(&self, supi: &Supi) {
+        self.forget(supi);
+        if let Some(fed) = &self.fed {
+            fed.told.fetch_add(1, Ordering::AcqRel);
+        }
+    }
+
+    fn forget(&self, supi: &Supi) {
+        for matter in Matter::all(supi) {
+            self.remembered.correct(&matter, |_| Correction::Forget);
+        }
+    }
+
+    /// Whether anything of it is remembered.
+    pub(super) fn is_remembered(&self, supi: &Supi) -> bool {
+        Matter::all(supi)
+            .iter()
+            .any(|matter| self.remembered.holds(matter))
+    }
+
+    /// Another number when something was told in between.
+    pub(super) fn words_told(&self) -> u64 {
+        self.fed
+            .as_ref()
+            .map_or(0, |fed| fed.told.load(Ordering::Acquire))
     }
 
     /// Brings the size of the memory into the metrics.

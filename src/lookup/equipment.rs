@@ -8,7 +8,8 @@ use device::{Pei, UeId};
 use tokio::time::Instant;
 
 use super::LookupError;
-use super::remembered::{Lifetimes, Remembered, Told};
+use super::feed::Feed;
+use super::remembered::{Correction, Lifetimes, Remembered, Told};
 use super::subscription::SubscriptionLookup;
 use crate::config::{Config, GpsiToSupi, LastChecked, Purged};
 use crate::telemetry::metrics::{CacheName, LookupMetrics};
@@ -26,6 +27,9 @@ pub struct Equipment {
 pub struct EquipmentLookup {
     source: Source,
     remembered: Remembered<UeId, Equipment>,
+    is_fed: bool,
+    /// Where no feed tells of changes.
+    lifetime: Duration,
 }
 
 impl EquipmentLookup {
@@ -35,29 +39,67 @@ impl EquipmentLookup {
         subscription: Arc<SubscriptionLookup>,
         config: &Config,
         metrics: Arc<LookupMetrics>,
+        feed: Option<Arc<Feed>>,
     ) -> Self {
+        let is_fed = feed.is_some();
         let lifetimes = Lifetimes {
             known: config.cache.equipment,
             entries: config.cache.equipment_entries,
             none_found: config.cache.none_found,
+            fed: feed.map(|feed| (feed, config.feeds.equipment_lifetime)),
         };
         Self {
             source: Source {
                 udm,
                 subscription,
-                lifetime: config.cache.equipment,
                 gpsi_to_supi: config.core.gpsi_to_supi,
                 last_checked: config.core.last_checked,
                 purged: config.core.purged,
                 metrics: metrics.clone(),
             },
             remembered: Remembered::new(CacheName::Equipment, &lifetimes, config, metrics),
+            is_fed,
+            lifetime: config.cache.equipment,
         }
     }
 
-    /// The equipment of a subscription.
-    pub async fn of(&self, ue_id: &UeId, deadline: Instant) -> Result<Equipment, LookupError> {
-        let ask = |deadline| self.source.ask(ue_id, deadline);
+    /// Whether the core is to tell of changes, which needs one name for each subscription: the
+    /// permanent one.
+    pub(super) fn is_fed(&self) -> bool {
+        self.is_fed
+    }
+
+    /// The core told unasked that a subscription uses this device.
+    pub(super) fn reported(&self, ue_id: &UeId, told: Equipment) {
+        self.remembered
+            .correct(ue_id, |remembered| match remembered {
+                Some(remembered) if remembered.pei == told.pei => Correction::Replace(Equipment {
+                    last_checked: remembered.last_checked.max(told.last_checked),
+                    ..told
+                }),
+                // By clocks that need not agree, this word is the older one: let the core decide.
+                Some(remembered) if remembered.last_checked > told.last_checked => {
+                    Correction::Forget
+                }
+                Some(_) | None => Correction::Replace(told),
+            });
+    }
+
+    /// The equipment of a subscription. Its changes are told by public names, so that of one whose
+    /// public name is not known nobody would tell: it is not remembered for long.
+    pub async fn of(
+        &self,
+        ue_id: &UeId,
+        has_public_name: bool,
+        deadline: Instant,
+    ) -> Result<Equipment, LookupError> {
+        let ask = async |deadline| {
+            let mut told = self.source.ask(ue_id, deadline).await?;
+            if !has_public_name {
+                told.at_most = told.at_most.min(self.lifetime);
+            }
+            Ok(told)
+        };
         self.remembered.get(ue_id, deadline, ask).await
     }
 
@@ -72,7 +114,6 @@ struct Source {
     udm: Udm,
     /// For a UDM that takes SUPIs alone.
     subscription: Arc<SubscriptionLookup>,
-    lifetime: Duration,
     gpsi_to_supi: GpsiToSupi,
     last_checked: LastChecked,
     purged: Purged,
@@ -136,13 +177,9 @@ impl Source {
     fn told(&self, registration: &Registration) -> Result<Told<Equipment>, LookupError> {
         let pei = registration.pei.ok_or(LookupError::NoDevice)?;
         let last_checked = self.last_checked(registration);
-        let lifetime = match registration.max_age {
-            Some(max_age) => max_age.min(self.lifetime),
-            None => self.lifetime,
-        };
         Ok(Told {
             value: Equipment { pei, last_checked },
-            lifetime,
+            at_most: registration.max_age.unwrap_or(Duration::MAX),
         })
     }
 

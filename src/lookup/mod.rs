@@ -4,11 +4,14 @@
 //! asked. It knows neither HTTP nor JSON of either side. Read in this order: [`question`], this file,
 //! [`session`] (whose session is this address), [`subscription`] (public to permanent identifier),
 //! [`consent`] (may it be disclosed), [`equipment`] (which device); below them all
-//! [`remembered`], which asks the core once and keeps the answer for as long as it may.
+//! [`remembered`], which asks the core once and keeps the answer for as long as it may, and
+//! [`feed`], by which it may for longer. What the core tells unasked comes in through [`changes`].
 
+pub mod changes;
 pub mod consent;
 mod domains;
 pub mod equipment;
+pub mod feed;
 pub mod nat;
 mod question;
 mod remembered;
@@ -22,18 +25,26 @@ use adapters::sbi;
 use adapters::udm::Udm;
 use adapters::upf::Upf;
 use device::{Supi, UeId};
+use tokio::sync::mpsc;
 use tokio::time::Instant;
 
 pub use question::{DeviceQuery, NamedBy, Question, SeveralIdentifiers, Wanted};
 
 use crate::auth::Caller;
 use crate::config::{Config, IdentifierKind};
+use crate::sessions::SessionTable;
 use crate::telemetry::metrics::LookupMetrics;
-use consent::{Authority, ConsentLookup, Disclosure};
+use changes::{Changes, ConsentChanges, EquipmentChanges};
+use consent::{Authority, ConsentFeed, ConsentLookup, Disclosure};
 use equipment::EquipmentLookup;
+use feed::Feed;
 use question::{Identifier, identifiers};
 use session::SessionLookup;
 use subscription::SubscriptionLookup;
+
+/// Subscriptions whose consent was asked about and that wait to be subscribed to; more of them are
+/// asked about again.
+const CONSENTS_WISHED_FOR: usize = 1024;
 
 /// Why there is no device to answer with.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -123,8 +134,8 @@ pub struct Lookup {
     supported: Vec<IdentifierKind>,
     session: SessionLookup,
     subscription: Arc<SubscriptionLookup>,
-    consent: ConsentLookup,
-    equipment: EquipmentLookup,
+    consent: Arc<ConsentLookup>,
+    equipment: Arc<EquipmentLookup>,
 }
 
 /// One lookup on its way: who asks for what, and until when.
@@ -149,18 +160,58 @@ pub struct CoreFunctions {
 }
 
 impl Lookup {
-    /// A lookup over these functions, with the caches and rules of the configuration.
-    pub fn new(core: CoreFunctions, config: &Config, metrics: &Arc<LookupMetrics>) -> Self {
+    /// A lookup over these functions, with the caches and rules of the configuration, and where
+    /// what the core tells unasked comes in.
+    pub fn new(
+        core: CoreFunctions,
+        config: &Config,
+        metrics: &Arc<LookupMetrics>,
+    ) -> (Self, Changes) {
         let CoreFunctions { udm, bsf, upf } = core;
-        let subscription = SubscriptionLookup::new(udm.clone(), config, metrics.clone());
+        let feeds = &config.feeds;
+        let sessions = feeds
+            .sessions
+            .then(|| Arc::new(SessionTable::new(feeds.session_entries)));
+        let feed = feeds
+            .equipment
+            .then(|| Arc::new(Feed::new(config.cache.equipment)));
+        let (wanted, asked_about) = mpsc::channel(CONSENTS_WISHED_FOR);
+        let consent_feed = feeds
+            .consent
+            .then(|| Arc::new(Feed::new(config.cache.consent)));
+        let fed_consent = consent_feed
+            .clone()
+            .map(|feed| ConsentFeed { feed, wanted });
+        let (udm, metrics) = (|| udm.clone(), || metrics.clone());
+        let subscription = SubscriptionLookup::new(udm(), config, metrics(), feed.clone());
         let subscription = Arc::new(subscription);
-        Self {
+        let lookup = Self {
             supported: config.api.supported_identifiers.clone(),
-            session: SessionLookup::new(bsf, upf, config, metrics.clone()),
-            consent: ConsentLookup::new(udm.clone(), config, metrics.clone()),
-            equipment: EquipmentLookup::new(udm, subscription.clone(), config, metrics.clone()),
+            session: SessionLookup::new(bsf, upf, sessions.clone(), config, metrics()),
+            consent: Arc::new(ConsentLookup::new(udm(), config, metrics(), fed_consent)),
+            equipment: Arc::new(EquipmentLookup::new(
+                udm(),
+                subscription.clone(),
+                config,
+                metrics(),
+                feed.clone(),
+            )),
             subscription,
-        }
+        };
+        let changes = Changes {
+            sessions,
+            equipment: feed.map(|feed| EquipmentChanges {
+                feed,
+                subscription: lookup.subscription.clone(),
+                equipment: lookup.equipment.clone(),
+            }),
+            consent: consent_feed.map(|feed| ConsentChanges {
+                feed,
+                consent: lookup.consent.clone(),
+                asked_about,
+            }),
+        };
+        (lookup, changes)
     }
 
     /// Which device uses the subscription that the query names, as far as this caller may know?
@@ -334,9 +385,11 @@ impl Walk<'_> {
         self.lookup
             .check_token(self.caller, subscription, identifier, self.deadline)
             .await?;
-        let disclosure = match self.authority {
+        let public_name = matches!(subscription, UeId::Gpsi(_));
+        let consents_told = self.lookup.consent.words_told();
+        let (disclosure, consenting) = match self.authority {
             Authority::Refused => return Err(LookupError::ConsentMissing),
-            Authority::Nobody | Authority::Exempt => Disclosure::of(self.wanted),
+            Authority::Nobody | Authority::Exempt => (Disclosure::of(self.wanted), None),
             Authority::Core => {
                 let supi = self
                     .lookup
@@ -345,17 +398,28 @@ impl Walk<'_> {
                     .await?;
                 // One name from here on, whichever identifier was asked with.
                 *subscription = UeId::Supi(supi.clone());
-                self.lookup
-                    .consent
-                    .of(&supi, self.wanted, self.deadline)
-                    .await?
+                let disclosure = self.lookup.consent.of(&supi, self.wanted, self.deadline);
+                (disclosure.await?, Some(supi))
             }
         };
+        if self.lookup.equipment.is_fed() && matches!(subscription, UeId::Gpsi(_)) {
+            // What is told of a subscription is told of it by whatever name.
+            let supi = self.lookup.subscription.supi(subscription, self.deadline);
+            *subscription = UeId::Supi(supi.await?);
+        }
         let equipment = self
             .lookup
             .equipment
-            .of(subscription, self.deadline)
+            .of(subscription, public_name, self.deadline)
             .await?;
+        let disclosure = match consenting {
+            // A refusal that was told while the core was asked for the device.
+            Some(supi) if self.lookup.consent.words_told() != consents_told => {
+                let disclosure = self.lookup.consent.of(&supi, self.wanted, self.deadline);
+                disclosure.await?
+            }
+            Some(_) | None => disclosure,
+        };
         let imei = equipment.pei.imei().ok_or(LookupError::NoImei)?;
         let imeisv = equipment.pei.imeisv();
         let last_checked = equipment.last_checked;

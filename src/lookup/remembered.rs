@@ -3,17 +3,21 @@
 //! Every lookup stands on this: memory first, then the one question that all who ask meanwhile
 //! share. "Nothing there" is remembered apart from what is there, so that invented identifiers
 //! cannot push real subscribers out.
+//!
+//! Where a [`Feed`] tells of changes, a word of the core that comes unasked takes the place of what
+//! is remembered, and of what a question brings that was asked before: that may be older.
 
 use std::hash::Hash;
-use std::sync::{Arc, LazyLock};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use adapters::sbi;
-use hashbrown::DefaultHashBuilder;
+use hashbrown::{DefaultHashBuilder, HashMap};
 use moka::sync::Cache;
 use tokio::time::Instant;
 
 use super::LookupError;
+use super::feed::{Feed, Life, Until};
 use crate::config::Config;
 use crate::flights::Flights;
 use crate::telemetry::metrics::{CacheName, CacheOutcome, LookupMetrics};
@@ -21,40 +25,34 @@ use crate::telemetry::metrics::{CacheName, CacheOutcome, LookupMetrics};
 /// A value and the moment from which it is not believed any more.
 ///
 /// The lifetime is kept in the value because this costs the cache no timer for each entry, and in
-/// milliseconds since [`STARTED`] because that is half of what an [`Instant`] takes.
+/// one word because that is half of what an [`Instant`] takes.
 #[derive(Clone, Copy)]
 struct Kept<V> {
     value: V,
-    until: u64,
+    until: Until,
 }
 
-static STARTED: LazyLock<Instant> = LazyLock::new(Instant::now);
-
-impl<V> Kept<V> {
-    /// Believes the value for so long from now.
-    fn for_time(lifetime: Duration, value: V) -> Self {
-        let until = (STARTED.elapsed() + lifetime).as_millis();
-        Self {
-            value,
-            until: u64::try_from(until).unwrap_or(u64::MAX),
-        }
-    }
-
-    /// The value, while it is believed.
-    fn live(self) -> Option<V> {
-        (STARTED.elapsed() < Duration::from_millis(self.until)).then_some(self.value)
-    }
-}
-
-/// What the core said, and how long it may be believed; zero: for this answer only.
+/// What the core said, and how long it may be believed at most by the core's own word.
 pub(super) struct Told<V> {
     pub(super) value: V,
-    pub(super) lifetime: Duration,
+    /// Zero: for this answer only.
+    pub(super) at_most: Duration,
+}
+
+impl<V> Told<V> {
+    /// The core set no limit of its own.
+    pub(super) fn of(value: V) -> Self {
+        Self {
+            value,
+            at_most: Duration::MAX,
+        }
+    }
 }
 
 /// Answers of the core by what was asked.
 pub(super) struct Remembered<K, V> {
     name: CacheName,
+    lifetime: Duration,
     /// Absent where nothing may be remembered.
     known: Option<Memory<K, V>>,
     none_found: Option<Memory<K, LookupError>>,
@@ -62,9 +60,26 @@ pub(super) struct Remembered<K, V> {
     flights: Flights<K, Result<V, LookupError>>,
     request_timeout: Duration,
     metrics: Arc<LookupMetrics>,
+    /// Absent where nobody tells of changes.
+    fed: Option<Fed<K>>,
 }
 
 type Memory<K, V> = Cache<K, Kept<V>, DefaultHashBuilder>;
+
+/// What a memory needs whose content changes unasked.
+struct Fed<K> {
+    feed: Arc<Feed>,
+    lifetime: Duration,
+    /// The questions under way, and whether a word of the core about the same came since. Held
+    /// while either of them is remembered, so that the later word stays.
+    questions: Mutex<HashMap<K, Overtaken>>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Overtaken {
+    No,
+    Yes,
+}
 
 /// How long answers are remembered, and how many.
 pub(super) struct Lifetimes {
@@ -74,6 +89,16 @@ pub(super) struct Lifetimes {
     pub(super) entries: u64,
     /// That there is nothing; zero: not at all.
     pub(super) none_found: Duration,
+    /// A feed that tells of changes, and how long answers are remembered while it lasts.
+    pub(super) fed: Option<(Arc<Feed>, Duration)>,
+}
+
+/// What becomes of what is remembered.
+pub(super) enum Correction<V> {
+    /// This takes its place.
+    Replace(V),
+    /// Whoever asks next asks the core.
+    Forget,
 }
 
 impl<K, V> Remembered<K, V>
@@ -88,14 +113,24 @@ where
         config: &Config,
         metrics: Arc<LookupMetrics>,
     ) -> Self {
+        let fed = lifetimes.fed.clone();
+        let longest = fed
+            .as_ref()
+            .map_or(lifetimes.known, |(_, long)| lifetimes.known.max(*long));
         Self {
             name,
-            known: memory(lifetimes.known, lifetimes.entries),
+            lifetime: lifetimes.known,
+            known: memory(longest, lifetimes.entries),
             none_found: memory(lifetimes.none_found, config.cache.none_found_entries),
             none_found_lifetime: lifetimes.none_found,
             flights: Flights::default(),
             request_timeout: config.api.request_timeout,
             metrics,
+            fed: fed.map(|(feed, lifetime)| Fed {
+                feed,
+                lifetime,
+                questions: Mutex::default(),
+            }),
         }
     }
 
@@ -113,10 +148,13 @@ where
             return answer;
         }
         loop {
-            let question = async || {
-                let answer = ask(Instant::now() + self.request_timeout).await;
-                self.remember(key, &answer);
-                answer.map(|told| told.value)
+            let question = async || match &self.fed {
+                None => {
+                    let answer = ask(Instant::now() + self.request_timeout).await;
+                    self.remember(key, &answer, self.lifetime, Life::NONE);
+                    answer.map(|told| told.value)
+                }
+                Some(fed) => self.ask_fed(fed, key, &ask).await,
             };
             match self.flights.join(key, question).await {
                 // The flight was older than this request, which still has time of its own.
@@ -127,12 +165,80 @@ where
         }
     }
 
+    /// Asks until the answer is the last word. One that was overtaken by what the core told unasked
+    /// is not believed, whatever it says: it may have been on its way since before.
+    async fn ask_fed<F>(
+        &self,
+        fed: &Fed<K>,
+        key: &K,
+        ask: impl Fn(Instant) -> F,
+    ) -> Result<V, LookupError>
+    where
+        F: Future<Output = Result<Told<V>, LookupError>>,
+    {
+        let end = Instant::now() + self.request_timeout;
+        while Instant::now() < end {
+            let life = fed.feed.life();
+            let question = fed.begin(key);
+            let answer = ask(end).await;
+            let questions = fed.questions();
+            if questions.get(key) == Some(&Overtaken::No) {
+                let lifetime = match life {
+                    Life::NONE => self.lifetime,
+                    _ => fed.lifetime,
+                };
+                self.remember(key, &answer, lifetime, life);
+                drop(questions);
+                drop(question);
+                return answer.map(|told| told.value);
+            }
+            drop(questions);
+            drop(question);
+            if let Some(value) = self.known(key) {
+                return Ok(value);
+            }
+        }
+        Err(LookupError::Core(sbi::Error::DeadlinePassed))
+    }
+
+    /// Takes a word of the core that came unasked: `correct` is told what is remembered, believed
+    /// or not.
+    pub(super) fn correct(&self, key: &K, correct: impl FnOnce(Option<V>) -> Correction<V>) {
+        let Some(fed) = &self.fed else {
+            return;
+        };
+        let mut questions = fed.questions();
+        if let Some(question) = questions.get_mut(key) {
+            *question = Overtaken::Yes;
+        }
+        if let Some(none_found) = &self.none_found {
+            none_found.invalidate(key);
+        }
+        let Some(known) = &self.known else {
+            return;
+        };
+        match correct(known.get(key).map(|kept| kept.value)) {
+            Correction::Forget => known.invalidate(key),
+            Correction::Replace(value) => {
+                let life = fed.feed.life();
+                let lifetime = match life {
+                    Life::NONE => self.lifetime,
+                    _ => fed.lifetime,
+                };
+                // Where nothing may be remembered, what was remembered goes.
+                known.invalidate(key);
+                self.remember(key, &Ok(Told::of(value)), lifetime, life);
+            }
+        }
+        drop(questions);
+    }
+
     fn recall(&self, key: &K) -> Option<Result<V, LookupError>> {
-        if let Some(value) = recall(self.known.as_ref(), key) {
+        if let Some(value) = self.known(key) {
             self.metrics.cache(self.name, CacheOutcome::Hit);
             return Some(Ok(value));
         }
-        if let Some(miss) = recall(self.none_found.as_ref(), key) {
+        if let Some(miss) = recall(self.none_found.as_ref(), None, key) {
             self.metrics.cache(self.name, CacheOutcome::NegativeHit);
             return Some(Err(miss));
         }
@@ -140,14 +246,37 @@ where
         None
     }
 
+    /// Whether there is an answer that is believed.
+    pub(super) fn holds(&self, key: &K) -> bool {
+        self.known(key).is_some()
+    }
+
+    fn known(&self, key: &K) -> Option<V> {
+        let feed = self.fed.as_ref().map(|fed| &*fed.feed);
+        recall(self.known.as_ref(), feed, key)
+    }
+
     /// Remembers the answer before anybody gets it.
-    fn remember(&self, key: &K, answer: &Result<Told<V>, LookupError>) {
+    fn remember(
+        &self,
+        key: &K,
+        answer: &Result<Told<V>, LookupError>,
+        lifetime: Duration,
+        life: Life,
+    ) {
         match (answer, &self.known, &self.none_found) {
-            (Ok(Told { value, lifetime }), Some(known), _) if !lifetime.is_zero() => {
-                known.insert(key.clone(), Kept::for_time(*lifetime, value.clone()));
+            (Ok(Told { value, at_most }), Some(known), _) => {
+                let lifetime = lifetime.min(*at_most);
+                if !lifetime.is_zero() {
+                    let until = Until::new(lifetime, life);
+                    let value = value.clone();
+                    known.insert(key.clone(), Kept { value, until });
+                }
             }
             (Err(miss), _, Some(none_found)) if miss.is_none_found() => {
-                none_found.insert(key.clone(), Kept::for_time(self.none_found_lifetime, *miss));
+                let until = Until::new(self.none_found_lifetime, Life::NONE);
+                let value = *miss;
+                none_found.insert(key.clone(), Kept { value, until });
             }
             _ => {}
         }
@@ -157,6 +286,31 @@ where
     pub(super) fn record_size(&self) {
         let (known, none_found) = (size(self.known.as_ref()), size(self.none_found.as_ref()));
         self.metrics.cache_size(self.name, known, none_found);
+    }
+}
+
+impl<K: Eq + Hash + Clone> Fed<K> {
+    fn begin<'a>(&'a self, key: &'a K) -> Question<'a, K> {
+        self.questions().insert(key.clone(), Overtaken::No);
+        Question { fed: self, key }
+    }
+
+    fn questions(&self) -> MutexGuard<'_, HashMap<K, Overtaken>> {
+        self.questions
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// A question under way; of one key there is one at a time.
+struct Question<'a, K: Eq + Hash + Clone> {
+    fed: &'a Fed<K>,
+    key: &'a K,
+}
+
+impl<K: Eq + Hash + Clone> Drop for Question<'_, K> {
+    fn drop(&mut self) {
+        self.fed.questions().remove(self.key);
     }
 }
 
@@ -173,12 +327,13 @@ where
     (!lifetime.is_zero()).then(memory)
 }
 
-fn recall<K, V>(memory: Option<&Memory<K, V>>, key: &K) -> Option<V>
+fn recall<K, V>(memory: Option<&Memory<K, V>>, feed: Option<&Feed>, key: &K) -> Option<V>
 where
     K: Eq + Hash + Send + Sync + 'static,
     V: Clone + Send + Sync + 'static,
 {
-    memory?.get(key).and_then(Kept::live)
+    let kept = memory?.get(key)?;
+    kept.until.is_ahead(feed).then_some(kept.value)
 }
 
 fn size<K, V>(memory: Option<&Memory<K, V>>) -> u64

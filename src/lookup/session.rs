@@ -2,11 +2,11 @@
 //!
 //! An IPv4 address: the configured NAT pools, the UPF, then the BSF; where neither pool nor UPF
 //! knows the public address, the BSF is asked for that address itself. The answer of each step
-//! feeds the next. An IPv6 address: the BSF.
+//! feeds the next. An IPv6 address: the BSF. Before all of them, and again before the BSF is asked
+//! about what the first two found, the table that the SMFs' events keep, where there is one.
 
 use std::net::{Ipv4Addr, Ipv6Addr};
 use std::sync::Arc;
-use std::time::Duration;
 
 use adapters::bsf::{Bsf, Ipv4Binding, PcfBinding};
 use adapters::upf::{UeIpInfo, Upf};
@@ -18,6 +18,7 @@ use super::domains::IpDomains;
 use super::nat::{AddressSpace, NatPools, PrivateAddress, is_reusable};
 use super::remembered::{Lifetimes, Remembered, Told};
 use crate::config::Config;
+use crate::sessions::SessionTable;
 use crate::telemetry::metrics::{CacheName, LookupMetrics};
 
 type Fetched = Result<UeId, LookupError>;
@@ -34,8 +35,6 @@ enum Address {
 /// Sessions by address, from the core.
 pub struct SessionLookup {
     source: Source,
-    /// Zero, unless the operator knows that its addresses rest before they are used again.
-    lifetime: Duration,
     remembered: Remembered<Address, UeId>,
 }
 
@@ -44,15 +43,18 @@ impl SessionLookup {
     pub fn new(
         bsf: Option<Bsf>,
         upf: Option<Upf>,
+        sessions: Option<Arc<SessionTable>>,
         config: &Config,
         metrics: Arc<LookupMetrics>,
     ) -> Self {
         let pools = NatPools::new(config.nat.pools.clone());
         let lifetimes = Lifetimes {
+            // Zero, unless the operator knows that its addresses rest before they are used again.
             known: config.cache.session,
             entries: config.cache.session_entries,
             // An address that is nobody's can be somebody's a moment later.
             none_found: config.cache.none_found.min(config.cache.session),
+            fed: None,
         };
         Self {
             source: Source {
@@ -61,8 +63,9 @@ impl SessionLookup {
                 pools,
                 private_ip_domain: config.nat.private_ip_domain.clone(),
                 ip_domains: IpDomains::of(&config.nat),
+                sessions,
+                metrics: metrics.clone(),
             },
-            lifetime: config.cache.session,
             remembered: Remembered::new(CacheName::Session, &lifetimes, config, metrics),
         }
     }
@@ -71,6 +74,9 @@ impl SessionLookup {
     pub async fn by_ipv6(&self, address: Ipv6Addr, deadline: Instant) -> Fetched {
         if !session_ipv6(address) {
             return Err(LookupError::UnknownSubscription);
+        }
+        if let Some(ue_id) = self.source.told_ipv6(address) {
+            return Ok(ue_id);
         }
         self.by(Address::V6(address), deadline).await
     }
@@ -96,16 +102,30 @@ impl SessionLookup {
         if !session_ipv4(query.public()) || !query.private().is_none_or(session_ipv4) {
             return Err(LookupError::UnknownSubscription);
         }
-        self.by(address, deadline).await
+        match self.own_address(query) {
+            Some(_) if matches!(address, Address::V4Agreeing(_)) && contradicts(query) => {
+                Err(LookupError::Mismatch)
+            }
+            Some(ue_id) => Ok(ue_id),
+            None => self.by(address, deadline).await,
+        }
+    }
+
+    /// The subscription whose session has the address that the world sees: there is no NAT.
+    fn own_address(&self, query: Ipv4Query) -> Option<UeId> {
+        // Where a private address tells who it is, another public one tells nothing.
+        let by_private = matches!(query, Ipv4Query::Private { .. }) && contradicts(query);
+        // Nor does one that several networks use.
+        if by_private || is_reusable(query.public()) {
+            return None;
+        }
+        self.source.told_ipv4(query.public(), None)
     }
 
     async fn by(&self, address: Address, deadline: Instant) -> Fetched {
         let ask = async |deadline| {
-            let value = self.source.by(address, deadline).await?;
-            Ok(Told {
-                value,
-                lifetime: self.lifetime,
-            })
+            let subscription = self.source.by(address, deadline).await?;
+            Ok(Told::of(subscription))
         };
         self.remembered.get(&address, deadline, ask).await
     }
@@ -124,6 +144,8 @@ struct Source {
     /// Of private addresses that nothing else places.
     private_ip_domain: Option<String>,
     ip_domains: IpDomains,
+    sessions: Option<Arc<SessionTable>>,
+    metrics: Arc<LookupMetrics>,
 }
 
 /// What stands behind a public address and port.
@@ -245,16 +267,39 @@ impl Source {
         }
     }
 
+    /// Whose session the SMFs say it is.
+    fn told_ipv4(&self, address: Ipv4Addr, ip_domain: Option<&str>) -> Option<UeId> {
+        let table = self.sessions.as_ref()?;
+        let found = table.by_ipv4(address, ip_domain);
+        self.metrics.session_table(found.is_some());
+        found
+    }
+
+    /// Whose session the SMFs say it is.
+    fn told_ipv6(&self, address: Ipv6Addr) -> Option<UeId> {
+        let table = self.sessions.as_ref()?;
+        let found = table.by_ipv6(address);
+        self.metrics.session_table(found.is_some());
+        found
+    }
+
     async fn bound(&self, private: &PrivateAddress, deadline: Instant) -> Fetched {
-        let Some(bsf) = &self.bsf else {
-            return Err(LookupError::UnknownSubscription);
-        };
         let domain = match &private.space {
             AddressSpace::Domain(domain) => Some(domain),
             AddressSpace::Unknown if is_reusable(private.address) => {
                 self.private_ip_domain.as_ref()
             }
             AddressSpace::Network | AddressSpace::Unknown => None,
+        };
+        let placed = domain.is_some()
+            || private.space == AddressSpace::Network
+            || !is_reusable(private.address);
+        let told = || self.told_ipv4(private.address, domain.map(String::as_str));
+        if let Some(ue_id) = placed.then(told).flatten() {
+            return Ok(ue_id);
+        }
+        let Some(bsf) = &self.bsf else {
+            return Err(LookupError::UnknownSubscription);
         };
         let binding = bsf
             .pcf_binding_ipv4(private.address, domain.map(String::as_str), deadline)
@@ -266,9 +311,6 @@ impl Source {
         if let Some(seen) = seen {
             self.ip_domains.seen(seen);
         }
-        let placed = domain.is_some()
-            || private.space == AddressSpace::Network
-            || !is_reusable(private.address);
         if placed || self.can_be_no_other(&binding) {
             subscription(Some(binding.subscriber))
         } else {
@@ -283,6 +325,13 @@ impl Source {
         let domain = binding.ip_domain.as_deref();
         binding.names_address && domain.is_none_or(|domain| self.ip_domains.is_only(domain))
     }
+}
+
+/// Whether the address that the device says it has is another than the one that the world sees.
+fn contradicts(query: Ipv4Query) -> bool {
+    query
+        .private()
+        .is_some_and(|private| private != query.public())
 }
 
 /// An address that no NAT is known to own.

@@ -4,35 +4,41 @@
 //! identifiers name one subscription shows only there.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use adapters::udm::Udm;
 use device::{Gpsi, Supi, UeId};
 use tokio::time::Instant;
 
 use super::LookupError;
-use super::remembered::{Lifetimes, Remembered, Told};
+use super::feed::Feed;
+use super::remembered::{Correction, Lifetimes, Remembered, Told};
 use crate::config::Config;
 use crate::telemetry::metrics::{CacheName, LookupMetrics};
 
 /// SUPIs by GPSI, from memory or from the UDM.
 pub struct SubscriptionLookup {
     udm: Udm,
-    lifetime: Duration,
     remembered: Remembered<Gpsi, Supi>,
 }
 
 impl SubscriptionLookup {
     /// Asks this UDM and remembers what the configuration allows.
-    pub fn new(udm: Udm, config: &Config, metrics: Arc<LookupMetrics>) -> Self {
+    ///
+    /// A number that moves to another SIM is told by the feed of equipment, when that SIM registers.
+    pub fn new(
+        udm: Udm,
+        config: &Config,
+        metrics: Arc<LookupMetrics>,
+        feed: Option<Arc<Feed>>,
+    ) -> Self {
         let lifetimes = Lifetimes {
             known: config.cache.equipment,
             entries: config.cache.subscription_entries,
             none_found: config.cache.none_found,
+            fed: feed.map(|feed| (feed, config.feeds.equipment_lifetime)),
         };
         Self {
             udm,
-            lifetime: config.cache.equipment,
             remembered: Remembered::new(CacheName::Subscription, &lifetimes, config, metrics),
         }
     }
@@ -46,12 +52,19 @@ impl SubscriptionLookup {
         let ask = async |deadline| {
             let translation = self.udm.id_translation(ue_id, deadline).await?;
             let translation = translation.ok_or(LookupError::UnknownSubscription)?;
-            Ok(Told {
-                value: translation.supi,
-                lifetime: self.lifetime,
-            })
+            Ok(Told::of(translation.supi))
         };
         self.remembered.get(gpsi, deadline, ask).await
+    }
+
+    /// The same, whatever is remembered.
+    pub(super) async fn supi_anew(
+        &self,
+        gpsi: &Gpsi,
+        deadline: Instant,
+    ) -> Result<Supi, LookupError> {
+        self.remembered.correct(gpsi, |_| Correction::Forget);
+        self.supi(&UeId::Gpsi(gpsi.clone()), deadline).await
     }
 
     /// Brings the size of the memory into the metrics.

@@ -1,9 +1,11 @@
 //! Listeners: accepting, limits, draining. What is served is none of this room's business.
 //!
 //! [`ApiServer`] accepts connections of API consumers and hands each to one of the [`workers`],
-//! where [`connection`] serves it; [`admin`] is the small listener beside it.
+//! where [`connection`] serves it; [`admin`] is the small listener beside it, [`callback`] the one
+//! for the core.
 
 pub mod admin;
+pub mod callback;
 mod connection;
 mod workers;
 

@@ -11,7 +11,9 @@ use prometheus::{
 use crate::api::{ErrorCode, Operation, Version};
 use crate::audit::AuditMetrics;
 use crate::auth::AuthMetrics;
+use crate::feeds::FeedMetrics;
 use crate::limits::LimitMetrics;
+use crate::server::callback::CallbackMetrics;
 
 /// Buckets in seconds: answers from memory take microseconds, answers from a core milliseconds.
 const DURATION_BUCKETS: [f64; 14] = [
@@ -36,6 +38,10 @@ pub struct Metrics {
     pub limits: Arc<LimitMetrics>,
     /// Records that were lost.
     pub audit: AuditMetrics,
+    /// Notifications of the core.
+    pub callback: Arc<CallbackMetrics>,
+    /// The health of event feeds.
+    pub feeds: Arc<FeedMetrics>,
     /// Calls to the core.
     pub core: adapters::sbi::Metrics,
 }
@@ -51,6 +57,8 @@ impl Metrics {
             auth: Arc::new(AuthMetrics::register(&registry)?),
             limits: Arc::new(LimitMetrics::register(&registry)?),
             audit: AuditMetrics::register(&registry)?,
+            callback: Arc::new(CallbackMetrics::register(&registry)?),
+            feeds: Arc::new(FeedMetrics::register(&registry)?),
             core: adapters::sbi::Metrics::register(&registry)?,
             registry,
         })
@@ -301,6 +309,8 @@ pub struct LookupMetrics {
     subscription: CacheMetrics,
     consent: CacheMetrics,
     time_missing: IntCounter,
+    session_table_hits: IntCounter,
+    session_table_misses: IntCounter,
 }
 
 struct CacheMetrics {
@@ -330,6 +340,14 @@ impl LookupMetrics {
         )?;
         registry.register(Box::new(requests.clone()))?;
         registry.register(Box::new(entries.clone()))?;
+        let session_table = IntCounterVec::new(
+            Opts::new(
+                "pei_bridge_session_table_requests_total",
+                "What the table of sessions was asked",
+            ),
+            &["outcome"],
+        )?;
+        registry.register(Box::new(session_table.clone()))?;
         registry.register(Box::new(time_missing.clone()))?;
         let cache = |name: &str| CacheMetrics {
             hits: requests.with_label_values(&[name, "hit"]),
@@ -344,6 +362,8 @@ impl LookupMetrics {
             subscription: cache("subscription"),
             consent: cache("consent"),
             time_missing,
+            session_table_hits: session_table.with_label_values(&["hit"]),
+            session_table_misses: session_table.with_label_values(&["miss"]),
         })
     }
 
@@ -366,6 +386,15 @@ impl LookupMetrics {
         metrics
             .negative_entries
             .set(i64::try_from(none_found).unwrap_or(i64::MAX));
+    }
+
+    /// Counts one question to the table of sessions.
+    pub fn session_table(&self, is_hit: bool) {
+        if is_hit {
+            self.session_table_hits.inc();
+        } else {
+            self.session_table_misses.inc();
+        }
     }
 
     /// Counts an answer of the core that carried no time at all.

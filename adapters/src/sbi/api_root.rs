@@ -131,6 +131,19 @@ impl ApiRoot {
         &self.authority
     }
 
+    /// Whether both are on the same host and port, by the same scheme.
+    pub(super) fn is_same_host(&self, other: &Self) -> bool {
+        self.is_https() == other.is_https()
+            && self.port == other.port
+            && self.host.eq_ignore_ascii_case(&other.host)
+    }
+
+    /// What of `path` follows our prefix, where it begins with it.
+    pub(super) fn below<'a>(&self, path: &'a str) -> Option<&'a str> {
+        path.strip_prefix(&*self.prefix)
+            .filter(|rest| rest.starts_with('/'))
+    }
+
     /// The URI of `path` (from the service name on) below this root; `None` only when prefix and
     /// path together are longer than a URI can be.
     pub(super) fn uri(&self, path: &PathAndQuery) -> Option<Uri> {

@@ -1,26 +1,29 @@
-//! One network function: which instance is asked, and what is asked again.
+//! One network function: what is sent to it, and what is sent again.
 
 use std::future::poll_fn;
-use std::pin::pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicUsize, Ordering};
 
+use bytes::Bytes;
 use h2::Reason;
-use http::uri::PathAndQuery;
-use http::{Request, StatusCode};
-use tokio::sync::Notify;
-use tokio::task::JoinSet;
+use h2::client::SendRequest;
+use http::{HeaderValue, Request, StatusCode};
 use tokio::time::Instant;
 
 use super::connection::STREAM_WINDOW;
 use super::endpoint::{Endpoint, Lease, Shared};
+use super::hedging::Hedging;
 use super::metrics::Metrics;
-use super::request::Sender;
+use super::pool::{Reach, Roster, Wish};
+use super::proxy::{Route, Scp};
+use super::request::{Question, Sender, Underway};
 use super::response::Answer;
 use super::retry_budget::RetryBudget;
-use super::{ApiRoot, Error, NfType, Settings};
+use super::selection::History;
+use super::tokens::Tokens;
+use super::{ApiRoot, Content, Error, Instance, NfType, Resource, Settings};
 
-/// The client of one network function with all its endpoints. Cheap to clone.
+/// The client of one network function with all its instances. Cheap to clone.
 ///
 /// Its connections are opened at once, kept open, and closed when the last clone is dropped.
 #[derive(Debug, Clone)]
@@ -29,72 +32,92 @@ pub struct Client {
 }
 
 #[derive(Debug)]
-struct Inner {
+pub(super) struct Inner {
     shared: Arc<Shared>,
-    endpoints: Box<[Arc<Endpoint>]>,
-    /// Where the next request begins to look for an endpoint.
-    next: AtomicUsize,
+    roster: Roster,
+    route: Route,
+    tokens: Option<Tokens>,
     sender: Sender,
     budget: RetryBudget,
+    hedging: Option<Hedging>,
+    in_flight: AtomicUsize,
     metrics: Metrics,
-    /// Aborts the tasks that keep the connections when it is dropped.
-    _tasks: JoinSet<()>,
 }
 
 /// What became of one attempt that has no answer.
 enum Failure {
-    /// Nothing began to be answered: it may be asked again.
-    NotAnswered,
+    /// The peer did nothing with it: it may be asked again.
+    Untouched,
+    /// The connection was lost before the answer began. Only what may be done twice is asked again
+    /// (RFC 9110 9.2.2).
+    Lost,
     /// The error of the call.
     Final(Error),
 }
 
-/// The endpoints that one request was sent to in vain. Allocates nothing while it is empty.
-#[derive(Default)]
-struct History {
-    /// Answered 503: never asked again for this request.
-    overloaded: Vec<usize>,
-    /// Did not answer: others are preferred.
-    lost: Vec<usize>,
+/// What follows an attempt.
+enum Next {
+    /// Nothing.
+    Done(Result<Answer, Error>),
+    /// It may be sent again; this is the outcome if it is not.
+    Again(Result<Answer, Error>),
+    /// An instance says which other one is to be asked.
+    Elsewhere(Box<Resource>, Answer),
+    /// The token was not accepted.
+    WithNewToken(Answer),
 }
 
 impl Client {
     /// Starts to connect to every endpoint. Must be called within a Tokio runtime.
     pub fn new(nf: NfType, endpoints: Vec<ApiRoot>, settings: &Settings, metrics: Metrics) -> Self {
-        let shared = Arc::new(Shared {
-            nf,
-            settings: settings.clone(),
-            metrics: metrics.client(nf),
-            attempted: Notify::new(),
-            established: AtomicBool::new(false),
-            started: Instant::now(),
-        });
-        let endpoints: Box<[_]> = endpoints
-            .into_iter()
-            .map(|root| Arc::new(Endpoint::new(root, settings)))
-            .collect();
-        let mut tasks = JoinSet::new();
-        for endpoint in &endpoints {
-            Endpoint::keep_open(endpoint, &shared, &mut tasks);
-        }
+        let instances = endpoints.into_iter().map(Instance::from).collect();
+        Self::with(nf, instances, Route::Direct, None, settings, metrics)
+    }
+
+    /// A client whose instances may change, that may go through a proxy and show tokens. Must be
+    /// called within a Tokio runtime.
+    pub fn with(
+        nf: NfType,
+        instances: Vec<Instance>,
+        route: Route,
+        tokens: Option<Tokens>,
+        settings: &Settings,
+        metrics: Metrics,
+    ) -> Self {
+        let shared = Arc::new(Shared::new(nf, settings, metrics.client(nf)));
+        let reach = match route {
+            Route::Direct => Reach::Connections,
+            Route::Proxy(_) | Route::Delegated(..) => Reach::Proxy,
+        };
         let inner = Inner {
+            roster: Roster::new(instances, reach, &shared),
             shared,
-            endpoints,
-            next: AtomicUsize::new(0),
+            route,
+            tokens,
             sender: Sender::new(settings.nf_instance_id),
             budget: RetryBudget::new(settings),
+            hedging: settings.hedge_quantile.map(Hedging::new),
+            in_flight: AtomicUsize::new(0),
             metrics,
-            _tasks: tasks,
         };
         Self {
             inner: Arc::new(inner),
         }
     }
 
+    /// From now on these are the instances. Requests under way are answered all the same.
+    pub fn replace(&self, instances: Vec<Instance>) {
+        self.inner.roster.replace(instances, &self.inner.shared);
+    }
+
     /// Whether an HTTP/2 connection to any endpoint has ever been established, so that the function
     /// could be asked.
     pub fn has_answered(&self) -> bool {
-        self.inner.shared.established.load(Ordering::Acquire)
+        let shared = self.inner.route.proxy().map(Scp::shared);
+        shared
+            .unwrap_or(&self.inner.shared)
+            .established
+            .load(Ordering::Acquire)
     }
 
     pub(super) fn nf(&self) -> NfType {
@@ -105,50 +128,239 @@ impl Client {
         &self.inner.metrics
     }
 
-    /// Sends a GET, again where that is allowed, and gives the last answer, whatever its status.
+    /// Sends the request, again where that is allowed, and gives the last answer, whatever its
+    /// status.
     ///
     /// Waits without bound: the caller drops it when `deadline` has passed, which cancels the
     /// stream.
-    pub(super) async fn get(
+    pub(super) async fn ask(
         &self,
-        path: &PathAndQuery,
+        question: &Question<'_>,
         deadline: Instant,
     ) -> Result<Answer, Error> {
         let inner = &*self.inner;
+        let Some(_entry) = Entry::take(inner) else {
+            inner.shared.metrics.withheld_when_full.inc();
+            return Err(Error::Overloaded {
+                retry_after: Some(1),
+            });
+        };
         inner.budget.deposit();
-        let mut history = History::default();
-        let mut sent = 0;
-        loop {
-            let (index, endpoint, lease) = inner.lease(&history).await?;
-            let remaining = deadline.saturating_duration_since(Instant::now());
-            let uri = endpoint.root().uri(path).ok_or(Error::BadAnswer)?;
-            sent += 1;
-            let request = inner.sender.get(uri, remaining, lease.is_first);
-            let answer = lease.exchange(request, inner.limit()).await;
-            let otherwise = match answer {
-                Ok(answer) if answer.status() == StatusCode::SERVICE_UNAVAILABLE => {
-                    endpoint.rest(&inner.shared, answer.retry_after().unwrap_or(0));
-                    history.overloaded.push(index);
-                    if inner.choose(&history).is_none() {
-                        return Ok(answer);
-                    }
-                    Ok(answer)
-                }
-                Err(Failure::NotAnswered) => {
-                    history.lost.push(index);
-                    Err(Error::Unreachable)
-                }
-                Err(Failure::Final(error)) => return Err(error),
-                Ok(answer) => return Ok(answer),
-            };
-            if !inner.may_retry(sent) {
-                return otherwise;
+        match &inner.hedging {
+            Some(hedging) if question.method == http::Method::GET => {
+                hedging.ask(inner, question, deadline).await
+            }
+            _ => {
+                inner
+                    .walk(question, deadline, &mut History::default())
+                    .await
             }
         }
     }
 }
 
+/// A place among the calls under way.
+struct Entry<'a>(&'a AtomicUsize);
+
+impl<'a> Entry<'a> {
+    fn take(inner: &'a Inner) -> Option<Self> {
+        let before = inner.in_flight.fetch_add(1, Ordering::Relaxed);
+        let entry = Self(&inner.in_flight);
+        (before < inner.shared.settings.max_in_flight).then_some(entry)
+    }
+}
+
+impl Drop for Entry<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+/// Redirections that are followed for one request (TS 29.500 6.10.9): more are a loop.
+const MOST_REDIRECTIONS: u32 = 2;
+
 impl Inner {
+    pub(super) fn shared(&self) -> &Shared {
+        &self.shared
+    }
+
+    /// Sends the request from one instance to the next, for as long as that is allowed.
+    pub(super) async fn walk(
+        &self,
+        question: &Question<'_>,
+        deadline: Instant,
+        history: &mut History,
+    ) -> Result<Answer, Error> {
+        let mut sent = 0;
+        let mut moved: Option<Resource> = None;
+        let mut redirections = 0;
+        let mut token_renewed = false;
+        loop {
+            let resource = moved.as_ref().or(question.resource);
+            let token = match &self.tokens {
+                Some(tokens) if question.service.wants_token() => {
+                    Some(tokens.of(question.service, deadline).await?)
+                }
+                _ => None,
+            };
+            let mut attempt = self.attempt(question, resource, history).await?;
+            sent += 1;
+            let authorization = token.as_ref().map(|token| token.header());
+            let answered = self
+                .send(question, resource, &mut attempt, authorization, deadline)
+                .await;
+            match self.next(answered, question, &attempt, history) {
+                Next::Done(answer) => return answer,
+                Next::Again(otherwise) => {
+                    if !self.may_retry(sent) {
+                        return otherwise;
+                    }
+                }
+                Next::Elsewhere(resource, answer) => {
+                    redirections += 1;
+                    if redirections > MOST_REDIRECTIONS {
+                        return Ok(answer);
+                    }
+                    moved = Some(*resource);
+                }
+                Next::WithNewToken(answer) => match (&self.tokens, &token) {
+                    (Some(tokens), Some(token)) if !token_renewed => {
+                        token_renewed = true;
+                        tokens.forget(question.service, token);
+                    }
+                    _ => return Ok(answer),
+                },
+            }
+        }
+    }
+
+    /// Chooses whom to send it to, once somebody is there.
+    async fn attempt(
+        &self,
+        question: &Question<'_>,
+        resource: Option<&Resource>,
+        history: &mut History,
+    ) -> Result<Attempt<'_>, Error> {
+        let wish = question.wish(resource);
+        let (lease, target) = match &self.route {
+            Route::Direct => (self.roster.lease(&wish, history, &self.shared).await?, None),
+            Route::Proxy(scp) => {
+                // A resource is at who made it, which the proxy is told as it was told to us.
+                let target = match resource.and_then(Resource::root) {
+                    Some(_) => None,
+                    None => Some(self.roster.lease(&wish, history, &self.shared).await?),
+                };
+                (scp.lease(&wish, history).await?, target)
+            }
+            Route::Delegated(scp, _) => (scp.lease(&wish, history).await?, None),
+        };
+        history.at(lease.member.endpoint.number());
+        Ok(Attempt {
+            lease,
+            target,
+            shared: &self.shared,
+            begun: Instant::now(),
+            is_settled: false,
+        })
+    }
+
+    async fn send(
+        &self,
+        question: &Question<'_>,
+        resource: Option<&Resource>,
+        attempt: &mut Attempt<'_>,
+        authorization: Option<&HeaderValue>,
+        deadline: Instant,
+    ) -> Result<Answer, Failure> {
+        let path = resource.map_or(question.path, Resource::path);
+        let root = &attempt.lease.member.instance.root;
+        let uri = root.uri(path).ok_or(Failure::Final(Error::BadAnswer))?;
+        let underway = Underway {
+            uri,
+            remaining: deadline.saturating_duration_since(attempt.begun),
+            introduces: attempt.lease.is_first,
+            authorization,
+            routing: self.route.headers(question, resource, attempt.target()),
+        };
+        let head = self.sender.head(question, underway);
+        let body = question.content.map(Content::body);
+        let sender = attempt.lease.sender.take().ok_or(Failure::Untouched)?;
+        let mut answer = exchange(sender, head, body, self.limit()).await?;
+        attempt.settle(&answer);
+        if answer.status() == StatusCode::CREATED {
+            let known = resource.and_then(Resource::root).or(attempt.target());
+            let asked = known.unwrap_or(&attempt.lease.member.instance.root);
+            answer.locate(asked, &self.route);
+        }
+        Ok(answer)
+    }
+
+    /// What follows this outcome.
+    fn next(
+        &self,
+        answered: Result<Answer, Failure>,
+        question: &Question<'_>,
+        attempt: &Attempt<'_>,
+        history: &mut History,
+    ) -> Next {
+        let answer = match answered {
+            Ok(answer) => answer,
+            Err(Failure::Lost) if !question.method.is_idempotent() => {
+                return Next::Done(Err(Error::Unreachable));
+            }
+            Err(Failure::Lost | Failure::Untouched) => {
+                history.lose(attempt.lease.member.endpoint.number());
+                return Next::Again(Err(Error::Unreachable));
+            }
+            Err(Failure::Final(error)) => {
+                attempt.producer().fail(attempt.is_probe(), attempt.shared);
+                return Next::Done(Err(error));
+            }
+        };
+        match answer.status() {
+            StatusCode::SERVICE_UNAVAILABLE => {
+                let producer = attempt.producer();
+                producer.rest(&self.shared, answer.retry_after());
+                history.refuse(producer.number());
+                if self.is_another_at_hand(question, history) {
+                    Next::Again(Ok(answer))
+                } else {
+                    Next::Done(Ok(answer))
+                }
+            }
+            StatusCode::TEMPORARY_REDIRECT | StatusCode::PERMANENT_REDIRECT => {
+                match self.redirection(&answer) {
+                    Some(resource) => Next::Elsewhere(Box::new(resource), answer),
+                    None => Next::Done(Ok(answer)),
+                }
+            }
+            StatusCode::UNAUTHORIZED => Next::WithNewToken(answer),
+            _ => Next::Done(Ok(answer)),
+        }
+    }
+
+    /// Where the answer sends us, if that is to one of the instances: a core's own address space is
+    /// what configuration and NRF name, and nobody else is told whom we ask about.
+    fn redirection(&self, answer: &Answer) -> Option<Resource> {
+        let pool = self.roster.pool();
+        pool.members
+            .iter()
+            .find_map(|member| answer.redirection(&member.instance.root))
+    }
+
+    fn is_another_at_hand(&self, question: &Question<'_>, history: &mut History) -> bool {
+        let wish = Wish {
+            may_probe: false,
+            ..question.wish(None)
+        };
+        match &self.route {
+            Route::Direct | Route::Proxy(_) => {
+                self.roster.has_another(&wish, history, &self.shared)
+            }
+            Route::Delegated(scp, _) => scp.has_another(&wish, history),
+        }
+    }
+
     /// The largest body that is read. A stream's window has to hold one byte more, or a peer would
     /// wait for an update of it that never comes.
     fn limit(&self) -> usize {
@@ -158,7 +370,7 @@ impl Inner {
             .min(STREAM_WINDOW as usize - 1)
     }
 
-    fn may_retry(&self, sent: u32) -> bool {
+    pub(super) fn may_retry(&self, sent: u32) -> bool {
         if sent >= self.shared.settings.max_attempts {
             return false;
         }
@@ -172,97 +384,86 @@ impl Inner {
         .inc();
         allowed
     }
+}
 
-    /// The endpoint to ask next among those that can be asked now: the next one in turn that is
-    /// neither resting nor known to have lost this request; else the best of what is left.
-    fn choose(&self, history: &History) -> Option<(usize, &Endpoint)> {
-        let turn = self
-            .next
-            .fetch_add(1, Ordering::Relaxed)
-            .checked_rem(self.endpoints.len())?;
-        let (before, after) = self.endpoints.split_at_checked(turn)?;
-        (turn..)
-            .take(after.len())
-            .chain(0..)
-            .zip(after.iter().chain(before).map(Arc::as_ref))
-            .filter(|(index, endpoint)| endpoint.is_ready() && !history.overloaded.contains(index))
-            // The first of the best ones.
-            .min_by_key(|(index, endpoint)| {
-                (
-                    endpoint.is_resting(&self.shared),
-                    history.lost.contains(index),
-                )
-            })
+/// One request on its way to one instance.
+struct Attempt<'a> {
+    lease: Lease,
+    /// The instance that was chosen behind a proxy.
+    target: Option<Lease>,
+    shared: &'a Shared,
+    begun: Instant,
+    is_settled: bool,
+}
+
+impl Attempt<'_> {
+    /// Who is meant by what the answer says of the instance.
+    fn producer(&self) -> &Endpoint {
+        &self.target.as_ref().unwrap_or(&self.lease).member.endpoint
     }
 
-    fn lease_now(&self, history: &History) -> Option<(usize, &Endpoint, Lease<'_>)> {
-        // An endpoint that lost its last connection in between is not chosen again.
-        loop {
-            let (index, endpoint) = self.choose(history)?;
-            if let Some(lease) = endpoint.lease() {
-                return Some((index, endpoint, lease));
-            }
-        }
+    /// Where the instance is that was chosen behind a proxy.
+    fn target(&self) -> Option<&ApiRoot> {
+        self.target
+            .as_ref()
+            .map(|target| &target.member.instance.root)
     }
 
-    /// A connection to send on. Where there is none, the next attempt to connect to each endpoint
-    /// decides: the first that succeeds is used, and when all have failed nothing is reachable.
-    ///
-    /// Only attempts that begin after this call count as failed, so that the first request after a
-    /// core is back is answered.
-    async fn lease(&self, history: &History) -> Result<(usize, &Endpoint, Lease<'_>), Error> {
-        if let Some(leased) = self.lease_now(history) {
-            return Ok(leased);
-        }
-        let begun: Vec<u64> = self
-            .endpoints
-            .iter()
-            .map(|endpoint| endpoint.begun())
-            .collect();
-        for endpoint in &self.endpoints {
-            endpoint.want();
-        }
-        loop {
-            let mut attempted = pin!(self.shared.attempted.notified());
-            // From here on no outcome is missed.
-            attempted.as_mut().enable();
-            if let Some(leased) = self.lease_now(history) {
-                return Ok(leased);
-            }
-            let mut endpoints = self.endpoints.iter().zip(&begun).enumerate();
-            if endpoints.all(|(index, (endpoint, &begun))| {
-                history.overloaded.contains(&index) || endpoint.failed_since(begun)
-            }) {
-                return Err(Error::Unreachable);
-            }
-            attempted.await;
+    fn is_probe(&self) -> bool {
+        self.target.as_ref().unwrap_or(&self.lease).is_probe
+    }
+
+    fn settle(&mut self, answer: &Answer) {
+        self.is_settled = true;
+        let took = self.begun.elapsed();
+        let (status, headers) = (answer.status(), answer.headers());
+        self.producer()
+            .judge(status, headers, took, self.is_probe(), self.shared);
+    }
+}
+
+impl Drop for Attempt<'_> {
+    /// Whoever stops waiting after a long time was not answered well.
+    fn drop(&mut self) {
+        let slow = self.shared.settings.outlier.slow;
+        if !self.is_settled && !slow.is_zero() && self.begun.elapsed() > slow {
+            self.producer().fail(self.is_probe(), self.shared);
         }
     }
 }
 
-impl Lease<'_> {
-    /// Sends the request and reads the answer. Dropping the future cancels the stream.
-    async fn exchange(mut self, request: Request<()>, most: usize) -> Result<Answer, Failure> {
-        let sender = &mut self.sender;
-        poll_fn(|cx| sender.poll_ready(cx))
-            .await
-            .map_err(|error| classify(&error))?;
-        let (response, _) = sender
-            .send_request(request, true)
-            .map_err(|error| classify(&error))?;
-        let head = response.await.map_err(|error| classify(&error))?;
-        Answer::read(head, most).await.map_err(Failure::Final)
+/// Sends the request and reads the answer. Dropping the future cancels the stream.
+async fn exchange(
+    mut sender: SendRequest<Bytes>,
+    head: Request<()>,
+    body: Option<Bytes>,
+    most: usize,
+) -> Result<Answer, Failure> {
+    poll_fn(|cx| sender.poll_ready(cx))
+        .await
+        .map_err(|_| Failure::Untouched)?;
+    let (response, mut stream) = sender
+        .send_request(head, body.is_none())
+        .map_err(|_| Failure::Untouched)?;
+    if let Some(body) = body {
+        // h2 sends it as the windows allow; what becomes of it is told with the answer, which a
+        // peer may give before it has read everything.
+        let _ = stream.send_data(body, true);
     }
+    let head = response.await.map_err(|error| classify(&error))?;
+    Answer::read(head, most).await.map_err(Failure::Final)
 }
 
 /// What an error before the head of the answer allows: a reset was meant for this request, and only
-/// `REFUSED_STREAM` says that nothing was done with it (RFC 9113 8.7). Everything else ended the
-/// connection: GOAWAY below this stream, a close, a broken protocol.
+/// `REFUSED_STREAM` says that nothing was done with it (RFC 9113 8.7); so does GOAWAY below this
+/// stream. Everything else ended the connection: a close, a broken protocol.
 fn classify(error: &h2::Error) -> Failure {
     let refused = error.is_remote() && error.reason() == Some(Reason::REFUSED_STREAM);
-    if error.is_reset() && !refused {
+    if refused || (error.is_remote() && error.is_go_away()) {
+        Failure::Untouched
+    } else if error.is_reset() {
         Failure::Final(Error::BadAnswer)
     } else {
-        Failure::NotAnswered
+        Failure::Lost
     }
 }

@@ -64,6 +64,8 @@ pub(super) enum End {
     Lost,
     /// The peer left a PING unanswered.
     Silent,
+    /// We have no more use for it.
+    Retired,
 }
 
 /// A connection whose peer has shown that it speaks HTTP/2.

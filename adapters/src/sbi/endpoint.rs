@@ -7,17 +7,24 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use h2::client::SendRequest;
+use http::{HeaderMap, StatusCode};
 use tokio::runtime::Handle;
-use tokio::sync::Notify;
+use tokio::sync::{Notify, watch};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep_until};
 
 use super::connection::{Connection, End};
 use super::metrics::{ClientMetrics, Counted};
+use super::outlier::{Health, Standing, milliseconds};
+use super::overload::{Pressure, Reduction};
+use super::pool::Member;
 use super::{ApiRoot, NfType, Settings};
 
 /// An instance that asks for a longer rest than this is tried again all the same.
 const LONGEST_REST: Duration = Duration::from_mins(1);
+/// The rest of an instance that is overloaded and does not say for how long: enough to spare most
+/// requests the way there and back, too short to push its share onto the others for good.
+const SHORTEST_REST: Duration = Duration::from_millis(250);
 
 /// What the endpoints of one client share.
 #[derive(Debug)]
@@ -31,11 +38,36 @@ pub(super) struct Shared {
     pub(super) established: AtomicBool,
     /// What the rests of endpoints are counted from.
     pub(super) started: Instant,
+    /// How often an instance was chosen among several.
+    pub(super) turn: AtomicU64,
 }
+
+impl Shared {
+    pub(super) fn new(nf: NfType, settings: &Settings, metrics: ClientMetrics) -> Self {
+        Self {
+            nf,
+            settings: settings.clone(),
+            metrics,
+            attempted: Notify::new(),
+            established: AtomicBool::new(false),
+            started: Instant::now(),
+            turn: AtomicU64::new(0),
+        }
+    }
+
+    /// Milliseconds since the client began.
+    pub(super) fn now(&self) -> u64 {
+        milliseconds(self.started.elapsed())
+    }
+}
+
+/// What tells endpoints apart, whichever pool they are in.
+static NUMBERS: AtomicUsize = AtomicUsize::new(0);
 
 /// An apiRoot with its connections.
 #[derive(Debug)]
 pub(super) struct Endpoint {
+    number: usize,
     root: ApiRoot,
     slots: Box<[Slot]>,
     /// Connection attempts begun, over all slots: each has the number it brought this to.
@@ -48,6 +80,12 @@ pub(super) struct Endpoint {
     rest_until: AtomicU64,
     /// Whether the last outcome that was logged is a failure.
     down: AtomicBool,
+    /// Requests under way through a proxy.
+    proxied: AtomicUsize,
+    health: Health,
+    pressure: Pressure,
+    /// No longer one of the instances.
+    retired: watch::Sender<bool>,
 }
 
 /// The place of one connection, which is empty while there is none that takes new streams.
@@ -109,34 +147,77 @@ impl Slot {
         *self.connection() = None;
     }
 
-    fn lease(&self) -> Option<Lease<'_>> {
+    fn take(&self) -> Option<(SendRequest<Bytes>, bool)> {
         let mut connection = self.connection();
         let occupant = connection.as_mut()?;
         self.in_flight.fetch_add(1, Ordering::Relaxed);
-        Some(Lease {
-            sender: occupant.sender.clone(),
-            is_first: !mem::replace(&mut occupant.used, true),
-            in_flight: &self.in_flight,
+        let is_first = !mem::replace(&mut occupant.used, true);
+        Some((occupant.sender.clone(), is_first))
+    }
+}
+
+/// The right to send one request to an instance; counts as its load while it lives.
+pub(super) struct Lease {
+    pub(super) member: Arc<Member>,
+    /// `None` for an instance that is reached through another one.
+    pub(super) sender: Option<SendRequest<Bytes>>,
+    /// Nothing was asked on this connection before.
+    pub(super) is_first: bool,
+    /// It tries whether the instance is well again.
+    pub(super) is_probe: bool,
+    slot: usize,
+}
+
+impl Lease {
+    /// A connection that takes new streams: one with room, one driven by the runtime that asks,
+    /// the least loaded, in this order. Streams beyond the peer's limit wait in h2 for their turn,
+    /// and the deadline of their request ends the wait.
+    pub(super) fn take(member: Arc<Member>, is_probe: bool) -> Option<Self> {
+        let endpoint = &member.endpoint;
+        if endpoint.slots.is_empty() {
+            endpoint.proxied.fetch_add(1, Ordering::Relaxed);
+            return Some(Self {
+                member,
+                sender: None,
+                is_first: false,
+                is_probe,
+                slot: 0,
+            });
+        }
+        let here = Handle::current().id();
+        let numbered = || endpoint.slots.iter().enumerate();
+        let take = |(number, slot): (usize, &Slot)| Some((number, slot.take()?));
+        let (slot, (sender, is_first)) = numbered()
+            .filter(|(_, slot)| slot.ready.load(Ordering::Acquire))
+            .min_by_key(|(_, slot)| {
+                let in_flight = slot.in_flight.load(Ordering::Relaxed);
+                (slot.is_full(), slot.driver.id() != here, in_flight)
+            })
+            .and_then(take)
+            // The chosen one was lost a moment ago.
+            .or_else(|| numbered().find_map(take))?;
+        Some(Self {
+            sender: Some(sender),
+            is_first,
+            is_probe,
+            slot,
+            member,
         })
     }
 }
 
-/// The right to one stream of a connection; counts as its load while it lives.
-pub(super) struct Lease<'a> {
-    pub(super) sender: SendRequest<Bytes>,
-    /// Nothing was asked on this connection before.
-    pub(super) is_first: bool,
-    in_flight: &'a AtomicUsize,
-}
-
-impl Drop for Lease<'_> {
+impl Drop for Lease {
     fn drop(&mut self) {
-        self.in_flight.fetch_sub(1, Ordering::Relaxed);
+        let endpoint = &self.member.endpoint;
+        let slot = endpoint.slots.get(self.slot);
+        slot.map_or(&endpoint.proxied, |slot| &slot.in_flight)
+            .fetch_sub(1, Ordering::Relaxed);
     }
 }
 
 impl Endpoint {
-    /// Without drivers in the settings, the current runtime drives the connections.
+    /// An endpoint that is connected to. Without drivers in the settings, the current runtime
+    /// drives the connections.
     pub(super) fn new(root: ApiRoot, settings: &Settings) -> Self {
         let drivers = match settings.drivers.as_slice() {
             [] => vec![Handle::current()],
@@ -144,43 +225,55 @@ impl Endpoint {
         };
         let connections = settings.connections_per_endpoint.max(drivers.len());
         let drivers = drivers.into_iter().cycle();
+        Self::with(root, drivers.take(connections).map(Slot::new).collect())
+    }
+
+    /// An endpoint that is reached through a proxy.
+    pub(super) fn proxied(root: ApiRoot) -> Self {
+        Self::with(root, Box::default())
+    }
+
+    fn with(root: ApiRoot, slots: Box<[Slot]>) -> Self {
         Self {
+            number: NUMBERS.fetch_add(1, Ordering::Relaxed),
             root,
-            slots: drivers.take(connections).map(Slot::new).collect(),
+            slots,
             begun: AtomicU64::new(0),
             failed: AtomicU64::new(0),
             wanted: Notify::new(),
             rest_until: AtomicU64::new(0),
             down: AtomicBool::new(false),
+            proxied: AtomicUsize::new(0),
+            health: Health::default(),
+            pressure: Pressure::default(),
+            retired: watch::Sender::new(false),
         }
     }
 
-    pub(super) fn root(&self) -> &ApiRoot {
-        &self.root
+    pub(super) fn number(&self) -> usize {
+        self.number
     }
 
-    /// Whether a connection takes new streams.
+    /// Whether a request can be sent now.
     pub(super) fn is_ready(&self) -> bool {
-        self.slots
-            .iter()
-            .any(|slot| slot.ready.load(Ordering::Acquire))
+        let ready = |slot: &Slot| slot.ready.load(Ordering::Acquire);
+        self.slots.is_empty() || self.slots.iter().any(ready)
     }
 
-    /// A connection that takes new streams: one with room, one driven by the runtime that asks,
-    /// the least loaded, in this order. Streams beyond the peer's limit wait in h2 for their turn,
-    /// and the deadline of their request ends the wait.
-    pub(super) fn lease(&self) -> Option<Lease<'_>> {
-        let here = Handle::current().id();
-        self.slots
-            .iter()
-            .filter(|slot| slot.ready.load(Ordering::Acquire))
-            .min_by_key(|slot| {
-                let in_flight = slot.in_flight.load(Ordering::Relaxed);
-                (slot.is_full(), slot.driver.id() != here, in_flight)
-            })
-            .and_then(Slot::lease)
-            // The chosen one was lost a moment ago.
-            .or_else(|| self.slots.iter().find_map(Slot::lease))
+    /// The requests under way.
+    pub(super) fn in_flight(&self) -> u64 {
+        let in_flight = |slot: &Slot| slot.in_flight.load(Ordering::Relaxed);
+        let proxied = self.proxied.load(Ordering::Relaxed);
+        (proxied + self.slots.iter().map(in_flight).sum::<usize>()) as u64
+    }
+
+    /// Ends the connections when their requests have ended, and takes no new ones.
+    pub(super) fn retire(&self) {
+        self.retired.send_replace(true);
+    }
+
+    pub(super) fn is_retired(&self) -> bool {
+        *self.retired.borrow()
     }
 
     /// The number of connection attempts begun so far.
@@ -198,19 +291,74 @@ impl Endpoint {
         self.wanted.notify_one();
     }
 
+    /// Takes in what an answer says of this instance; `took` tells for how long it was waited for.
+    pub(super) fn judge(
+        &self,
+        status: StatusCode,
+        headers: &HeaderMap,
+        took: Duration,
+        is_probe: bool,
+        shared: &Shared,
+    ) {
+        self.pressure.read(headers, || shared.now());
+        let slow = shared.settings.outlier.slow;
+        let is_slow = !slow.is_zero() && took > slow;
+        if is_slow || matches!(status.as_u16(), 500 | 502..=504) {
+            self.fail(is_probe, shared);
+        } else {
+            self.health.good();
+        }
+    }
+
+    /// It gave a bad answer, or none in time.
+    pub(super) fn fail(&self, is_probe: bool, shared: &Shared) {
+        if self
+            .health
+            .bad(shared.now(), is_probe, &shared.settings.outlier)
+        {
+            shared.metrics.ejections.inc();
+            let (nf, endpoint) = (shared.nf.name(), self.root.authority());
+            tracing::warn!(nf, %endpoint, "core endpoint answers badly and is left alone for a while");
+        }
+    }
+
     /// Prefers other endpoints for as long as this one asked for.
-    pub(super) fn rest(&self, shared: &Shared, seconds: u32) {
-        let rest = Duration::from_secs(seconds.into()).min(LONGEST_REST);
-        let until = (shared.started.elapsed() + rest).as_millis();
+    pub(super) fn rest(&self, shared: &Shared, seconds: Option<u32>) {
+        let rest = seconds.map_or(Duration::ZERO, |seconds| {
+            Duration::from_secs(seconds.into())
+        });
+        let until = shared.started.elapsed() + rest.clamp(SHORTEST_REST, LONGEST_REST);
         self.rest_until
-            .store(u64::try_from(until).unwrap_or(u64::MAX), Ordering::Relaxed);
+            .store(milliseconds(until), Ordering::Relaxed);
     }
 
     /// Whether other endpoints are preferred for now.
-    pub(super) fn is_resting(&self, shared: &Shared) -> bool {
+    pub(super) fn standing(&self, shared: &Shared) -> Standing {
         let until = self.rest_until.load(Ordering::Relaxed);
         // Most endpoints never rest, and then no clock is read.
-        until != 0 && shared.started.elapsed() < Duration::from_millis(until)
+        if self.health.is_ejected() || (until != 0 && shared.now() < until) {
+            Standing::Ejected
+        } else {
+            Standing::Good
+        }
+    }
+
+    /// Whether this request shall try if the endpoint is well again.
+    pub(super) fn try_probe(&self, shared: &Shared) -> bool {
+        self.health.is_ejected()
+            && self
+                .health
+                .try_probe(shared.now(), &shared.settings.outlier)
+    }
+
+    /// The share of requests that it wants to be spared, if any.
+    pub(super) fn reduction(&self, shared: &Shared) -> Option<Reduction> {
+        self.pressure.reduction(|| shared.now())
+    }
+
+    /// In percent, where it told it.
+    pub(super) fn load(&self) -> Option<u8> {
+        self.pressure.load()
     }
 
     /// Starts to keep all connections open.
@@ -226,22 +374,39 @@ impl Endpoint {
         }
     }
 
-    /// Keeps one slot filled, for as long as its client lives.
+    /// Keeps one slot filled, for as long as its client lives and the endpoint is not retired; then
+    /// lets the requests under way end.
     async fn keep(&self, slot: &Slot, shared: &Shared) {
+        let mut draining = JoinSet::new();
+        self.keep_filled(slot, shared, &mut draining).await;
+        while draining.join_next().await.is_some() {}
+    }
+
+    async fn keep_filled(&self, slot: &Slot, shared: &Shared, draining: &mut JoinSet<()>) {
         let settings = &shared.settings;
         let mut backoff = Backoff::new(settings);
-        let mut draining = JoinSet::new();
         loop {
             let begun = Instant::now();
-            if let Some(mut connection) = self.attempt(shared).await {
+            let connection = tokio::select! {
+                connection = self.attempt(shared) => connection,
+                () = self.retired() => return,
+            };
+            if let Some(mut connection) = connection {
                 let established = Instant::now();
-                let end = self.serve(slot, &mut connection, shared).await;
-                if end == End::GoAway {
+                let end = tokio::select! {
+                    end = self.serve(slot, &mut connection, shared) => end,
+                    () = self.retired() => End::Retired,
+                };
+                slot.empty();
+                if matches!(end, End::GoAway | End::Retired) {
                     let counted = Counted::new(&shared.metrics.draining);
                     draining.spawn(async move {
                         connection.drain().await;
                         drop(counted);
                     });
+                }
+                if end == End::Retired {
+                    return;
                 }
                 // The first loss is made good at once; a peer that takes connections only to close
                 // them is not at fault less than one that takes none.
@@ -251,12 +416,26 @@ impl Endpoint {
                 }
             }
             while draining.try_join_next().is_some() {}
-            sleep_until(begun + settings.reconnect_min).await;
             tokio::select! {
-                () = self.wanted.notified() => {}
-                () = sleep_until(begun + backoff.next()) => {}
+                () = self.pause(begun, settings, &mut backoff) => {}
+                () = self.retired() => return,
             }
         }
+    }
+
+    /// Waits until the next attempt is due, or somebody needs it.
+    async fn pause(&self, begun: Instant, settings: &Settings, backoff: &mut Backoff) {
+        sleep_until(begun + settings.reconnect_min).await;
+        tokio::select! {
+            () = self.wanted.notified() => {}
+            () = sleep_until(begun + backoff.next()) => {}
+        }
+    }
+
+    /// Ends when the endpoint is no longer one of the instances.
+    async fn retired(&self) {
+        // The sender lives as long as we do.
+        let _ = self.retired.subscribe().wait_for(|&retired| retired).await;
     }
 
     /// One attempt to connect, whose outcome is told to whoever waits for it.
@@ -285,6 +464,8 @@ impl Endpoint {
         shared.established.store(true, Ordering::Release);
         shared.attempted.notify_waiters();
         if self.down.swap(false, Ordering::Relaxed) {
+            // It is not what it was.
+            self.health.good();
             // What one slot found out is good news for the others.
             self.wanted.notify_waiters();
             tracing::info!(nf, %endpoint, "core endpoint is reachable again");
@@ -292,7 +473,6 @@ impl Endpoint {
             tracing::debug!(nf, %endpoint, "connection to core endpoint established");
         }
         let end = connection.run(&shared.settings).await;
-        slot.empty();
         tracing::info!(nf, %endpoint, ?end, "connection to core endpoint takes no more requests");
         end
     }

@@ -18,6 +18,12 @@ pub enum NfType {
     Bsf,
     /// User Plane Function.
     Upf,
+    /// Session Management Function.
+    Smf,
+    /// Network Repository Function.
+    Nrf,
+    /// Service Communication Proxy.
+    Scp,
 }
 
 impl NfType {
@@ -27,6 +33,9 @@ impl NfType {
             Self::Udm => "UDM",
             Self::Bsf => "BSF",
             Self::Upf => "UPF",
+            Self::Smf => "SMF",
+            Self::Nrf => "NRF",
+            Self::Scp => "SCP",
         }
     }
 }
@@ -44,6 +53,9 @@ pub struct Metrics {
     connections: IntGaugeVec,
     retries: IntCounterVec,
     nameless_bindings: IntCounterVec,
+    ejections: IntCounterVec,
+    withheld: IntCounterVec,
+    hedges: IntCounterVec,
 }
 
 impl Metrics {
@@ -86,7 +98,32 @@ impl Metrics {
                 ),
                 &["status"],
             )?,
+            ejections: IntCounterVec::new(
+                Opts::new(
+                    "pei_bridge_core_ejections_total",
+                    "Instances left alone for a while because they answered badly.",
+                ),
+                &["nf"],
+            )?,
+            withheld: IntCounterVec::new(
+                Opts::new(
+                    "pei_bridge_core_withheld_total",
+                    "Requests not sent: too many under way (full), or the core asked for fewer \
+                     (overload).",
+                ),
+                &["nf", "reason"],
+            )?,
+            hedges: IntCounterVec::new(
+                Opts::new(
+                    "pei_bridge_core_hedges_total",
+                    "Requests sent to a second instance because the first one took long.",
+                ),
+                &["nf"],
+            )?,
         };
+        registry.register(Box::new(metrics.ejections.clone()))?;
+        registry.register(Box::new(metrics.withheld.clone()))?;
+        registry.register(Box::new(metrics.hedges.clone()))?;
         registry.register(Box::new(metrics.calls.clone()))?;
         registry.register(Box::new(metrics.durations.clone()))?;
         registry.register(Box::new(metrics.connections.clone()))?;
@@ -98,12 +135,17 @@ impl Metrics {
     pub(super) fn client(&self, nf: NfType) -> ClientMetrics {
         let connections = |state| self.connections.with_label_values(&[nf.name(), state]);
         let retries = |decision| self.retries.with_label_values(&[nf.name(), decision]);
+        let withheld = |reason| self.withheld.with_label_values(&[nf.name(), reason]);
         ClientMetrics {
             connecting: connections("connecting"),
             ready: connections("ready"),
             draining: connections("draining"),
             retries_sent: retries("sent"),
             retries_denied: retries("denied"),
+            ejections: self.ejections.with_label_values(&[nf.name()]),
+            withheld_when_full: withheld("full"),
+            withheld_for_overload: withheld("overload"),
+            hedges: self.hedges.with_label_values(&[nf.name()]),
         }
     }
 
@@ -135,6 +177,10 @@ pub(super) struct ClientMetrics {
     pub(super) draining: IntGauge,
     pub(super) retries_sent: IntCounter,
     pub(super) retries_denied: IntCounter,
+    pub(super) ejections: IntCounter,
+    pub(super) withheld_when_full: IntCounter,
+    pub(super) withheld_for_overload: IntCounter,
+    pub(super) hedges: IntCounter,
 }
 
 /// The handles of one operation.

@@ -7,43 +7,70 @@ use std::time::Duration;
 use tokio::time::{Instant, timeout_at};
 
 use super::metrics::OperationMetrics;
-use super::request::Path;
+use super::request::{Path, Question};
 use super::response::{Answer, loggable};
-use super::{Client, Error};
+use super::{Change, Client, Error, ServiceName, Subject};
 
 /// An operation, named as its OpenAPI file names it. Cheap to clone.
 #[derive(Debug, Clone)]
 pub(crate) struct Operation {
     client: Client,
+    service: ServiceName,
     name: &'static str,
     metrics: Arc<OperationMetrics>,
     log_allowance: Arc<LogAllowance>,
 }
 
 impl Operation {
-    pub(crate) fn new(client: &Client, name: &'static str) -> Self {
+    pub(crate) fn new(client: &Client, service: ServiceName, name: &'static str) -> Self {
         let metrics = client.metrics().operation(client.nf(), name);
         Self {
             client: client.clone(),
+            service,
             name,
             metrics: Arc::new(metrics),
             log_allowance: Arc::new(LogAllowance::new()),
         }
     }
 
-    /// Asks for `path` and reads the answer, whatever its status, with `read`.
+    /// Asks an instance that serves `subject` for `path` and reads the answer, whatever its status,
+    /// with `read`.
     ///
     /// Before `deadline` or never: this is the one timer of the call, and dropping the future
     /// cancels it in the core as well.
     pub(crate) async fn get<T>(
         &self,
         path: Path,
+        subject: Subject<'_>,
+        deadline: Instant,
+        read: impl FnOnce(&Answer) -> Result<T, Error>,
+    ) -> Result<T, Error> {
+        let path = path.build()?;
+        let question = Question::get(self.service, subject, &path);
+        self.ask(&question, deadline, read).await
+    }
+
+    /// Changes something at the core and reads the answer, whatever its status, with `read`;
+    /// otherwise as [`Self::get`].
+    pub(crate) async fn change<T>(
+        &self,
+        change: &Change,
+        deadline: Instant,
+        read: impl FnOnce(&Answer) -> Result<T, Error>,
+    ) -> Result<T, Error> {
+        self.ask(&change.question(self.service), deadline, read)
+            .await
+    }
+
+    async fn ask<T>(
+        &self,
+        question: &Question<'_>,
         deadline: Instant,
         read: impl FnOnce(&Answer) -> Result<T, Error>,
     ) -> Result<T, Error> {
         let call = Call::begin(&self.metrics);
         let answered = async {
-            let answer = self.client.get(&path.build()?, deadline).await?;
+            let answer = self.client.ask(question, deadline).await?;
             read(&answer).inspect_err(|error| self.report(*error, &answer))
         };
         let result = timeout_at(deadline, answered)

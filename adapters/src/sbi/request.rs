@@ -6,14 +6,15 @@ use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
 use device::UeId;
-use http::header::{ACCEPT, HeaderName, USER_AGENT};
+use http::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, HeaderName, USER_AGENT};
 use http::uri::PathAndQuery;
 use http::{HeaderMap, HeaderValue, Method, Request, Uri, Version};
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_encode};
 use uuid::Uuid;
 
-use super::Error;
 use super::date::sender_timestamp;
+use super::pool::Wish;
+use super::{Content, Error, Resource, ServiceName, Subject};
 
 static MAX_RSP_TIME: HeaderName = HeaderName::from_static("3gpp-sbi-max-rsp-time");
 static SENDER_TIMESTAMP: HeaderName = HeaderName::from_static("3gpp-sbi-sender-timestamp");
@@ -22,6 +23,56 @@ static ACCEPTED: HeaderValue =
 
 /// The most that the five digits of `3gpp-Sbi-Max-Rsp-Time` can say, in milliseconds.
 const MOST_RSP_TIME: u128 = 99_999;
+
+/// One request, whichever instance it is sent to.
+pub(super) struct Question<'a> {
+    pub(super) service: ServiceName,
+    pub(super) subject: Subject<'a>,
+    pub(super) method: Method,
+    pub(super) path: &'a PathAndQuery,
+    pub(super) content: Option<&'a Content>,
+    /// What it is about, where that was made by an instance, which is asked first.
+    pub(super) resource: Option<&'a Resource>,
+}
+
+impl<'a> Question<'a> {
+    /// A GET, which any instance of the service may answer that serves the subject.
+    pub(super) fn get(service: ServiceName, subject: Subject<'a>, path: &'a PathAndQuery) -> Self {
+        Self {
+            service,
+            subject,
+            method: Method::GET,
+            path,
+            content: None,
+            resource: None,
+        }
+    }
+
+    /// What decides which instance is asked.
+    pub(super) fn wish(&self, resource: Option<&'a Resource>) -> Wish<'a> {
+        Wish {
+            service: self.service,
+            subject: self.subject,
+            preferred: resource.and_then(Resource::root),
+            may_probe: self.method.is_idempotent(),
+        }
+    }
+}
+
+/// What is different each time that a question is sent.
+pub(super) struct Underway<'a> {
+    pub(super) uri: Uri,
+    /// For how long the answer is of use.
+    pub(super) remaining: Duration,
+    /// It is the first one on its connection: it brings the names of the headers that change all
+    /// the time into the HPACK table, for the later ones to refer to. Their values have no place
+    /// there: each would be searched for among all earlier ones.
+    pub(super) introduces: bool,
+    /// The access token.
+    pub(super) authorization: Option<&'a HeaderValue>,
+    /// What a proxy needs to know.
+    pub(super) routing: Option<HeaderMap>,
+}
 
 /// What all requests of a client have in common.
 #[derive(Debug)]
@@ -39,17 +90,20 @@ impl Sender {
         }
     }
 
-    /// A GET of `uri` whose answer is of use for `remaining` more. `3gpp-Sbi-Correlation-Info` is
-    /// left out: its registered forms are all personal identifiers.
-    ///
-    /// `introduces` is for the first one on a connection: it brings the names of the headers that
-    /// change all the time into the HPACK table, for the later ones to refer to. Their values
-    /// have no place there: each would be searched for among all earlier ones.
-    pub(super) fn get(&self, uri: Uri, remaining: Duration, introduces: bool) -> Request<()> {
+    /// The head of a request. `3gpp-Sbi-Correlation-Info` is left out: its registered forms are all
+    /// personal identifiers.
+    pub(super) fn head(&self, question: &Question<'_>, underway: Underway<'_>) -> Request<()> {
+        let Underway {
+            uri,
+            remaining,
+            introduces,
+            authorization,
+            routing,
+        } = underway;
         let milliseconds = u32::try_from(remaining.as_millis().min(MOST_RSP_TIME)).unwrap_or(0);
         let mut max_rsp_time = HeaderValue::from(milliseconds);
         max_rsp_time.set_sensitive(!introduces);
-        let mut headers = HeaderMap::with_capacity(4);
+        let mut headers = routing.unwrap_or_else(|| HeaderMap::with_capacity(4));
         headers.insert(&USER_AGENT, self.user_agent.clone());
         headers.insert(&ACCEPT, ACCEPTED.clone());
         headers.insert(&MAX_RSP_TIME, max_rsp_time);
@@ -57,8 +111,14 @@ impl Sender {
             timestamp.set_sensitive(!introduces);
             headers.insert(&SENDER_TIMESTAMP, timestamp);
         }
+        if let Some(content) = question.content {
+            headers.insert(CONTENT_TYPE, content.kind());
+        }
+        if let Some(authorization) = authorization {
+            headers.insert(AUTHORIZATION, authorization.clone());
+        }
         let mut request = Request::new(());
-        *request.method_mut() = Method::GET;
+        *request.method_mut() = question.method.clone();
         *request.version_mut() = Version::HTTP_2;
         *request.uri_mut() = uri;
         *request.headers_mut() = headers;
@@ -117,6 +177,11 @@ impl Path {
     }
 }
 
+/// One value of a form, encoded.
+pub(super) fn encode(value: &str) -> impl Iterator<Item = &str> {
+    percent_encode(value.as_bytes(), RESERVED)
+}
+
 struct Encoder<'a>(&'a mut String);
 
 impl fmt::Write for Encoder<'_> {
@@ -133,11 +198,16 @@ mod tests {
     #[test]
     fn every_header_is_there_once() {
         let id = Uuid::nil();
-        let request = Sender::new(id).get(
-            Uri::from_static("http://udm:80/x"),
-            Duration::from_hours(1),
-            false,
-        );
+        let path = PathAndQuery::from_static("/x");
+        let underway = Underway {
+            uri: Uri::from_static("http://udm:80/x"),
+            remaining: Duration::from_hours(1),
+            introduces: false,
+            authorization: None,
+            routing: None,
+        };
+        let question = Question::get(ServiceName::NudmUecm, Subject::Anybody, &path);
+        let request = Sender::new(id).head(&question, underway);
         let headers = request.headers();
         assert_eq!(headers.len(), 4);
         assert_eq!(

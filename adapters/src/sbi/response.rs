@@ -6,12 +6,12 @@ use std::time::{Duration, SystemTime};
 
 use bytes::{Bytes, BytesMut};
 use h2::RecvStream;
-use http::header::{CACHE_CONTROL, CONTENT_TYPE, DATE, RETRY_AFTER};
+use http::header::{CACHE_CONTROL, CONTENT_TYPE, DATE, LOCATION, RETRY_AFTER};
 use http::{HeaderMap, StatusCode};
 use jiff::Timestamp;
 use serde::Deserialize;
 
-use super::{Error, date};
+use super::{ApiRoot, Error, Resource, Route, date};
 
 /// A complete answer with any status.
 #[derive(Debug)]
@@ -19,6 +19,8 @@ pub(crate) struct Answer {
     status: StatusCode,
     headers: HeaderMap,
     body: Bytes,
+    /// What was made, where something was.
+    created: Option<Box<Resource>>,
 }
 
 impl Answer {
@@ -55,7 +57,36 @@ impl Answer {
             status: parts.status,
             headers: parts.headers,
             body: rest.map_or(body, BytesMut::freeze),
+            created: None,
         })
+    }
+
+    /// Resolves the `location` of what was made by the instance at `root`, which a proxy stands in
+    /// front of or not.
+    pub(super) fn locate(&mut self, root: &ApiRoot, route: &Route) {
+        let created = match route {
+            Route::Direct => {
+                let location = self.headers.get(LOCATION);
+                location.and_then(|location| Resource::resolve(location, root))
+            }
+            Route::Proxy(_) => Resource::proxied(&self.headers, Some(root)),
+            Route::Delegated(..) => Resource::proxied(&self.headers, None),
+        };
+        self.created = created.map(Box::new);
+    }
+
+    /// What the answer redirects to, if that is at `root`.
+    pub(super) fn redirection(&self, root: &ApiRoot) -> Option<Resource> {
+        Resource::within(self.headers.get(LOCATION)?, root)
+    }
+
+    /// The resource that was made (201), where the core says where it is.
+    pub(crate) fn created(&self) -> Option<&Resource> {
+        self.created.as_deref()
+    }
+
+    pub(super) fn headers(&self) -> &HeaderMap {
+        &self.headers
     }
 
     pub(crate) fn status(&self) -> StatusCode {
@@ -196,6 +227,7 @@ mod tests {
             status,
             headers,
             body: Bytes::from_static(body.as_bytes()),
+            created: None,
         }
     }
 

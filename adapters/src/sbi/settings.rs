@@ -32,6 +32,42 @@ const RETRY_FLOOR_PER_SECOND: u32 = 10;
 /// A registration is a few kilobytes even with every optional member.
 const MAX_RESPONSE_BYTES: usize = 256 * 1024;
 
+/// Five bad answers in a row are no accident, and few enough that hardly a consumer notices.
+const CONSECUTIVE_FAILURES: u32 = 5;
+/// Short, so that an instance that had a hiccup is back soon.
+const EJECT_FOR: Duration = Duration::from_secs(1);
+/// An instance that stays broken costs one request in so long.
+const EJECT_MAX: Duration = Duration::from_secs(30);
+/// A core answers in milliseconds; half of the usual deadline is as bad as no answer.
+const SLOW: Duration = Duration::from_secs(1);
+/// At a few milliseconds each, far beyond what a core answers: whoever comes on top would only wait.
+const MAX_IN_FLIGHT: usize = 2048;
+
+/// When an instance that answers badly is left alone.
+#[derive(Debug, Clone)]
+pub struct OutlierSettings {
+    /// Bad answers in a row that eject an instance; 0: none is ejected.
+    pub consecutive_failures: u32,
+    /// For how long the first time; doubled each time that it is found unwell again.
+    pub eject_for: Duration,
+    /// For how long at most.
+    pub eject_max: Duration,
+    /// An answer that takes longer is a bad one; zero: none is.
+    pub slow: Duration,
+}
+
+impl Default for OutlierSettings {
+    /// The defaults named above.
+    fn default() -> Self {
+        Self {
+            consecutive_failures: CONSECUTIVE_FAILURES,
+            eject_for: EJECT_FOR,
+            eject_max: EJECT_MAX,
+            slow: SLOW,
+        }
+    }
+}
+
 /// The settings of a [`Client`](super::Client). `Default` is fit for production.
 #[derive(Debug, Clone)]
 pub struct Settings {
@@ -60,6 +96,13 @@ pub struct Settings {
     pub retry_ratio: f64,
     /// Retries a second that are allowed however few requests there are.
     pub retry_floor_per_second: u32,
+    /// Calls under way at once to one network function; one more is refused at once.
+    pub max_in_flight: usize,
+    /// When an instance that answers badly is left alone.
+    pub outlier: OutlierSettings,
+    /// A GET that takes longer than this share of the ones before it is asked of a second instance
+    /// as well, 0 to 1; `None`: never.
+    pub hedge_quantile: Option<f64>,
     /// Our NF instance identifier, told to the core in `user-agent` (TS 29.500 5.2.2.2).
     pub nf_instance_id: Uuid,
     /// A larger response body is a bad answer, in bytes; more than 1 MiB counts as 1 MiB.
@@ -83,6 +126,9 @@ impl Default for Settings {
             max_attempts: MAX_ATTEMPTS,
             retry_ratio: RETRY_RATIO,
             retry_floor_per_second: RETRY_FLOOR_PER_SECOND,
+            max_in_flight: MAX_IN_FLIGHT,
+            outlier: OutlierSettings::default(),
+            hedge_quantile: None,
             nf_instance_id: Uuid::new_v4(),
             max_response_bytes: MAX_RESPONSE_BYTES,
             tls: None,

@@ -7,9 +7,9 @@
 //!
 //! Read in this order: this file, [`from_cache`] and [`from_core`] (processor time, throughput,
 //! latency), [`versions`] (versions of the API side by side), [`start`] (time to ready, device types),
-//! [`million`] (memory); below them [`rounds`] (taking turns), [`load`] (wrk), [`bridge`] and
-//! [`process`] (what is started), [`connection`] (HTTP/1.1), [`procfs`] and [`stats`].
-//! [`bare_hyper`] and [`bare_moka`] are contenders.
+//! [`million`] (memory), [`sessions`] (the table of event feeds); below them [`rounds`] (taking turns),
+//! [`load`] (wrk), [`bridge`] and [`process`] (what is started), [`connection`] (HTTP/1.1), [`procfs`]
+//! and [`stats`]. [`bare_hyper`] and [`bare_moka`] are contenders.
 
 mod bare_hyper;
 mod bare_moka;
@@ -24,6 +24,7 @@ mod process;
 mod procfs;
 mod report;
 mod rounds;
+mod sessions;
 mod start;
 mod stats;
 mod versions;
@@ -69,6 +70,9 @@ enum Contender {
     /// A moka cache, and what it weighs.
     #[command(hide = true)]
     BareMoka(bare_moka::Arguments),
+    /// The table of sessions, and what it weighs.
+    #[command(hide = true)]
+    SessionTable(sessions::Arguments),
 }
 
 /// What can be measured.
@@ -84,6 +88,8 @@ enum Measurement {
     Start,
     /// Memory of a million cached subscribers, beside a bare moka cache.
     Million,
+    /// Memory and time of a table of ten million sessions.
+    Sessions,
 }
 
 /// How much is measured.
@@ -116,6 +122,7 @@ fn main() -> Result<()> {
     match &arguments.contender {
         Some(Contender::BareHyper(arguments)) => bare_hyper::run(arguments),
         Some(Contender::BareMoka(arguments)) => bare_moka::run(arguments),
+        Some(Contender::SessionTable(arguments)) => sessions::run(arguments),
         None => measure(&arguments),
     }
 }
@@ -141,6 +148,9 @@ fn measure(arguments: &Arguments) -> Result<()> {
     }
     if wanted(Measurement::Million) {
         million::measure(&workplace, effort, &mut report)?;
+    }
+    if wanted(Measurement::Sessions) {
+        sessions::measure(&workplace, effort, &mut report)?;
     }
     write!(out, "\n{report}")?;
     Ok(())

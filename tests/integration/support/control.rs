@@ -55,6 +55,43 @@ impl Control {
         self.done(Method::DELETE, "/sim/faults", "").await;
     }
 
+    /// Lets an instance do something: `kill`, `revive`, `restart`, `suspend`, `resume`.
+    pub async fn order(&self, instance: &str, order: &str) {
+        let path = format!("/sim/instances/{instance}/{order}");
+        self.done(Method::POST, &path, "").await;
+    }
+
+    /// A fault of one instance alone.
+    pub async fn fault_at(&self, instance: &str, operation: &str, fault: &Value) {
+        let path = format!("/sim/instances/{instance}/faults/{operation}");
+        self.done(Method::PUT, &path, &fault.to_string()).await;
+    }
+
+    pub async fn clear_faults_at(&self, instance: &str) {
+        let path = format!("/sim/instances/{instance}/faults");
+        self.done(Method::DELETE, &path, "").await;
+    }
+
+    /// What an instance says of its load in each answer.
+    pub async fn headers_at(&self, instance: &str, headers: &Value) {
+        let path = format!("/sim/instances/{instance}/headers");
+        self.done(Method::PUT, &path, &headers.to_string()).await;
+    }
+
+    /// Calls of every operation of one instance since the last reset.
+    pub async fn total_at(&self, instance: &str) -> u64 {
+        let path = format!("/sim/instances/{instance}/calls");
+        let text = self.done(Method::GET, &path, "").await;
+        let calls: Value = serde_json::from_str(&text).unwrap();
+        let counts = calls.as_object().unwrap().values();
+        counts.filter_map(Value::as_u64).sum()
+    }
+
+    pub async fn reset_at(&self, instance: &str) {
+        let path = format!("/sim/instances/{instance}/calls/reset");
+        self.done(Method::POST, &path, "").await;
+    }
+
     pub async fn swap_device(&self, supi: &str, pei: &str) {
         let path = format!("/sim/subscribers/{supi}/device-swap");
         let body = json!({ "pei": pei }).to_string();

@@ -68,6 +68,8 @@ pub fn config(cores: &[SocketAddr]) -> Config {
 pub struct Bridge {
     pub api: SocketAddr,
     pub admin: SocketAddr,
+    /// Where the core's notifications are taken.
+    pub callback: Option<SocketAddr>,
     stop: CancellationToken,
     running: JoinHandle<()>,
 }
@@ -81,6 +83,7 @@ impl Bridge {
         Self {
             api: app.api_address(),
             admin: app.admin_address(),
+            callback: app.callback_address(),
             stop: app.stop_token(),
             running: tokio::spawn(app.run()),
         }

@@ -1,0 +1,292 @@
+//! The instances of each network function, kept up to date.
+//!
+//! One task for each function searches, refreshes before the result ends (`validityPeriod`), and
+//! keeps what it has for as long as the NRF does not answer, or answers that there is nobody: an
+//! NRF that was started anew knows nobody until they register again.
+
+use std::collections::HashMap;
+use std::net::Ipv4Addr;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use tokio::sync::{Notify, watch};
+use tokio::task::JoinSet;
+use tokio::time::{Instant, sleep};
+use uuid::Uuid;
+
+use super::search::{Criteria, Search};
+use super::{Backoff, PATIENCE};
+use crate::sbi::{ApiRoot, Client, Error, Instance};
+
+/// A result that states no period, or a longer one, is asked for again after so long.
+const LONGEST_PERIOD: Duration = Duration::from_hours(1);
+/// A result is never asked for again sooner, whatever it says and however much is notified.
+const SHORTEST_PERIOD: Duration = Duration::from_secs(1);
+/// Refreshed when this share of the period is over.
+const REFRESH_AT: f64 = 0.8;
+
+/// How discovery is done.
+#[derive(Debug, Clone)]
+pub struct DiscoverySettings {
+    /// The shortest time between two searches for one function.
+    pub shortest_period: Duration,
+    /// The longest time until a search is repeated.
+    pub longest_period: Duration,
+}
+
+impl Default for DiscoverySettings {
+    /// The defaults named above.
+    fn default() -> Self {
+        Self {
+            shortest_period: SHORTEST_PERIOD,
+            longest_period: LONGEST_PERIOD,
+        }
+    }
+}
+
+/// Discovery at the NRF. Its tasks end when the last clone is dropped.
+#[derive(Debug, Clone)]
+pub struct Discovery {
+    inner: Arc<Inner>,
+}
+
+#[derive(Debug)]
+struct Inner {
+    search: Search,
+    settings: DiscoverySettings,
+    followed: Mutex<Vec<Arc<Followed>>>,
+    tasks: Mutex<JoinSet<()>>,
+}
+
+/// One function whose instances are kept up to date.
+#[derive(Debug)]
+pub(super) struct Followed {
+    pub(super) criteria: Criteria,
+    instances: watch::Sender<Arc<[Instance]>>,
+    /// Something has changed: search again.
+    changed: Notify,
+}
+
+impl Discovery {
+    /// Discovery at the NRF behind `client`.
+    pub fn new(client: &Client, settings: DiscoverySettings) -> Self {
+        Self {
+            inner: Arc::new(Inner {
+                search: Search::new(client),
+                settings,
+                followed: Mutex::default(),
+                tasks: Mutex::default(),
+            }),
+        }
+    }
+
+    /// The instances that fit, as they change. Must be called within a Tokio runtime.
+    pub fn watch(&self, criteria: Criteria) -> watch::Receiver<Arc<[Instance]>> {
+        let (sender, receiver) = watch::channel(Arc::default());
+        let followed = Arc::new(Followed {
+            criteria,
+            instances: sender,
+            changed: Notify::new(),
+        });
+        lock(&self.inner.followed).push(Arc::clone(&followed));
+        let (search, settings) = (self.inner.search.clone(), self.inner.settings.clone());
+        lock(&self.inner.tasks).spawn(async move { followed.follow(&search, &settings).await });
+        receiver
+    }
+
+    /// Gives `client` the instances that fit, as they change. Must be called within a Tokio
+    /// runtime.
+    pub fn follow(&self, criteria: Criteria, client: Client) {
+        let mut instances = self.watch(criteria);
+        lock(&self.inner.tasks).spawn(async move {
+            while instances.changed().await.is_ok() {
+                let now = instances.borrow_and_update().to_vec();
+                client.replace(now);
+            }
+        });
+    }
+
+    /// The functions that are followed.
+    pub(super) fn followed(&self) -> Vec<Arc<Followed>> {
+        lock(&self.inner.followed).clone()
+    }
+
+    /// An instance cannot be asked any more.
+    pub(super) fn remove(&self, nf_instance_id: Uuid) {
+        for followed in self.followed() {
+            followed.remove(nf_instance_id);
+        }
+    }
+
+    /// Something about an instance has changed: what is known is searched for anew.
+    pub(super) fn refresh(&self) {
+        for followed in self.followed() {
+            followed.changed.notify_one();
+        }
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Followed {
+    async fn follow(&self, search: &Search, settings: &DiscoverySettings) {
+        let nf = self.criteria.nf_type.name();
+        let mut backoff = Backoff::new();
+        let mut nobody_logged = false;
+        loop {
+            let deadline = Instant::now() + PATIENCE;
+            let wait = match search.instances(&self.criteria, deadline).await {
+                Ok(found) if found.instances.is_empty() => {
+                    if !nobody_logged {
+                        nobody_logged = true;
+                        let requester = self.criteria.requester_nf_type.as_str();
+                        let profiles = found.profiles;
+                        tracing::warn!(
+                            nf,
+                            requester,
+                            profiles,
+                            "the NRF names no instance that can be asked: is one registered, do its \
+                             allowedNfTypes hold our type (core.discovery.requester_nf_type)?"
+                        );
+                    }
+                    backoff.next()
+                }
+                Ok(found) => {
+                    backoff = Backoff::new();
+                    nobody_logged = false;
+                    self.publish(found.instances);
+                    let period = found
+                        .validity_period
+                        .map_or(settings.longest_period, |seconds| {
+                            Duration::from_secs(seconds).min(settings.longest_period)
+                        });
+                    period.mul_f64(REFRESH_AT)
+                }
+                Err(error) => {
+                    tracing::debug!(nf, %error, "discovery: the NRF does not answer");
+                    backoff.next()
+                }
+            };
+            sleep(settings.shortest_period.min(wait)).await;
+            tokio::select! {
+                () = sleep(wait.saturating_sub(settings.shortest_period)) => {}
+                () = self.changed.notified() => {}
+            }
+        }
+    }
+
+    fn publish(&self, found: Vec<Instance>) {
+        let (nf, instances) = (self.criteria.nf_type.name(), found.len());
+        let before = self.instances.borrow().len();
+        if before != instances {
+            tracing::info!(nf, instances, before, "instances discovered at the NRF");
+        }
+        self.instances.send_replace(found.into());
+    }
+
+    fn remove(&self, nf_instance_id: Uuid) {
+        let removed = self.instances.send_if_modified(|instances| {
+            let is_other = |instance: &Instance| instance.nf_instance_id != Some(nf_instance_id);
+            let left: Arc<[Instance]> = instances
+                .iter()
+                .filter(|one| is_other(one))
+                .cloned()
+                .collect();
+            let removed = left.len() != instances.len();
+            *instances = left;
+            removed
+        });
+        if removed {
+            let nf = self.criteria.nf_type.name();
+            tracing::info!(nf, %nf_instance_id, "an instance has gone, says the NRF");
+        }
+    }
+}
+
+/// Addresses whose UPF is remembered: those of a network's address translation are far fewer.
+const MOST_ADDRESSES: usize = 10_000;
+
+/// Which UPF has an address on its N6 side (`upf-n6-ip`).
+#[derive(Debug)]
+pub struct N6Directory {
+    search: Search,
+    criteria: Criteria,
+    settings: DiscoverySettings,
+    known: Mutex<HashMap<Ipv4Addr, Known>>,
+}
+
+#[derive(Debug, Clone)]
+struct Known {
+    roots: Arc<[ApiRoot]>,
+    fresh_until: Instant,
+}
+
+impl N6Directory {
+    /// Asks the NRF behind `client` for UPFs that fit.
+    pub fn new(client: &Client, criteria: Criteria, settings: DiscoverySettings) -> Self {
+        Self {
+            search: Search::new(client),
+            criteria,
+            settings,
+            known: Mutex::default(),
+        }
+    }
+
+    /// Where the UPFs are that have this address; none where the NRF knows of none. What was known
+    /// is good for as long as the NRF does not answer.
+    pub(crate) async fn upfs_of(
+        &self,
+        address: Ipv4Addr,
+        deadline: Instant,
+    ) -> Result<Arc<[ApiRoot]>, Error> {
+        let known = lock(&self.known).get(&address).cloned();
+        if let Some(known) = &known
+            && Instant::now() < known.fresh_until
+        {
+            return Ok(Arc::clone(&known.roots));
+        }
+        match self
+            .search
+            .by_n6_address(&self.criteria, address, deadline)
+            .await
+        {
+            Ok(found) => {
+                let roots = found.instances.into_iter().map(|one| one.root).collect();
+                let period = found
+                    .validity_period
+                    .map_or(self.settings.longest_period, |seconds| {
+                        Duration::from_secs(seconds).min(self.settings.longest_period)
+                    });
+                Ok(self.remember(address, roots, period))
+            }
+            Err(error) => known.map(|known| known.roots).ok_or(error),
+        }
+    }
+
+    fn remember(
+        &self,
+        address: Ipv4Addr,
+        roots: Arc<[ApiRoot]>,
+        period: Duration,
+    ) -> Arc<[ApiRoot]> {
+        let now = Instant::now();
+        let mut known = lock(&self.known);
+        if known.len() >= MOST_ADDRESSES {
+            known.retain(|_, known| now < known.fresh_until);
+        }
+        // All of them fresh: whoever asks for so many is none of ours.
+        if known.len() < MOST_ADDRESSES {
+            let fresh_until = now + period;
+            known.insert(
+                address,
+                Known {
+                    roots: Arc::clone(&roots),
+                    fresh_until,
+                },
+            );
+        }
+        roots
+    }
+}

@@ -1,0 +1,226 @@
+//! Our own place in the NRF: registration, heart-beat, and the end of both (TS 29.510 5.2.2.2 to
+//! 5.2.2.4).
+
+use std::net::{Ipv4Addr, Ipv6Addr};
+use std::sync::Arc;
+use std::time::Duration;
+
+use http::StatusCode;
+use serde::{Deserialize, Serialize};
+use serde_json::json;
+use tokio::sync::watch;
+use tokio::task::JoinHandle;
+use tokio::time::{Instant, sleep};
+use uuid::Uuid;
+
+use super::network::{PlmnId, Snssai};
+use super::{Backoff, PATIENCE};
+use crate::sbi::{Answer, Change, Client, Error, Operation, Path, Resource, ServiceName};
+
+/// The interval of an NRF that states none.
+const USUAL_HEART_BEAT: Duration = Duration::from_secs(10);
+/// An NRF that wants to hear of us more often than this does not.
+const SHORTEST_HEART_BEAT: Duration = Duration::from_millis(500);
+/// Some NRFs forget who is late by one beat: so much of the interval passes between two.
+const BEAT_AT: f64 = 0.8;
+
+/// What we say of ourselves (TS 29.510 6.1.6.2.2); at least one of name and addresses has to be
+/// there.
+#[derive(Debug, Clone, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct NfProfile {
+    /// Who we are.
+    pub nf_instance_id: Uuid,
+    /// What we are.
+    pub nf_type: String,
+    /// The networks that we belong to.
+    #[serde(rename = "plmnList", skip_serializing_if = "Vec::is_empty")]
+    pub plmns: Vec<PlmnId>,
+    /// The slices that we serve.
+    #[serde(rename = "sNssais", skip_serializing_if = "Vec::is_empty")]
+    pub snssais: Vec<Snssai>,
+    /// Our name.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub fqdn: Option<String>,
+    /// Our addresses.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub ipv4_addresses: Vec<Ipv4Addr>,
+    /// Our addresses.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub ipv6_addresses: Vec<Ipv6Addr>,
+    /// Where we are.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub locality: Option<String>,
+    /// The sets that we belong to.
+    #[serde(rename = "nfSetIdList", skip_serializing_if = "Vec::is_empty")]
+    pub nf_sets: Vec<String>,
+}
+
+/// A registration that is kept up by a task of its own until it is ended or dropped.
+#[derive(Debug)]
+pub struct Registration {
+    nrf: Arc<Management>,
+    task: JoinHandle<()>,
+    /// How often we were registered anew.
+    generation: watch::Receiver<u64>,
+}
+
+#[derive(Debug)]
+struct Management {
+    register: Operation,
+    update: Operation,
+    deregister: Operation,
+    profile: NfProfile,
+}
+
+/// What became of a heart-beat.
+enum Beat {
+    Heard(Option<Duration>),
+    /// The NRF does not know us.
+    Forgotten,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct RegisteredJson {
+    heart_beat_timer: Option<u64>,
+}
+
+impl Registration {
+    /// Begins to register at the NRF behind `client`. Must be called within a Tokio runtime.
+    pub fn start(client: &Client, profile: NfProfile) -> Self {
+        let operation = |name| Operation::new(client, ServiceName::NnrfNfm, name);
+        let nrf = Arc::new(Management {
+            register: operation("RegisterNFInstance"),
+            update: operation("UpdateNFInstance"),
+            deregister: operation("DeregisterNFInstance"),
+            profile,
+        });
+        let (sender, generation) = watch::channel(0);
+        let task = tokio::spawn({
+            let nrf = Arc::clone(&nrf);
+            async move { nrf.keep(&sender).await }
+        });
+        Self {
+            nrf,
+            task,
+            generation,
+        }
+    }
+
+    /// How often we were registered: whatever an NRF that forgot us knew from us is gone each time.
+    pub fn generation(&self) -> watch::Receiver<u64> {
+        self.generation.clone()
+    }
+
+    /// Tells the NRF that we go.
+    pub async fn end(self, deadline: Instant) {
+        self.task.abort();
+        if *self.generation.borrow() == 0 {
+            return;
+        }
+        match self.nrf.deregister(deadline).await {
+            Ok(()) => tracing::info!(nf = "NRF", "deregistered"),
+            Err(error) => tracing::warn!(nf = "NRF", %error, "could not deregister"),
+        }
+    }
+}
+
+impl Drop for Registration {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+impl Management {
+    /// Registers, beats, and registers again, for ever.
+    async fn keep(&self, generation: &watch::Sender<u64>) {
+        let mut backoff = Backoff::new();
+        loop {
+            match self.register().await {
+                Ok(interval) => {
+                    backoff = Backoff::new();
+                    generation.send_modify(|generation| *generation += 1);
+                    tracing::info!(nf = "NRF", ?interval, "registered");
+                    self.beat_until_forgotten(interval).await;
+                    tracing::warn!(nf = "NRF", "the NRF has forgotten us: registering again");
+                }
+                Err(error) => {
+                    tracing::warn!(nf = "NRF", %error, "could not register");
+                    sleep(backoff.next()).await;
+                }
+            }
+        }
+    }
+
+    async fn beat_until_forgotten(&self, mut interval: Duration) {
+        let mut backoff = Backoff::new();
+        let mut wait = interval.mul_f64(BEAT_AT);
+        loop {
+            sleep(wait).await;
+            wait = match self.beat().await {
+                Ok(Beat::Heard(changed)) => {
+                    backoff = Backoff::new();
+                    interval = changed.unwrap_or(interval);
+                    interval.mul_f64(BEAT_AT)
+                }
+                Ok(Beat::Forgotten) => return,
+                Err(error) => {
+                    tracing::debug!(nf = "NRF", %error, "heart-beat not heard");
+                    // Soon again: it may not be late yet.
+                    backoff.next().min(interval)
+                }
+            };
+        }
+    }
+
+    fn resource(&self) -> Result<Resource, Error> {
+        let path = Path::new("/nnrf-nfm/v1/nf-instances/").literal(self.profile.nf_instance_id);
+        Resource::at(path)
+    }
+
+    async fn register(&self) -> Result<Duration, Error> {
+        let mut profile = json!(self.profile);
+        if let Some(members) = profile.as_object_mut() {
+            members.insert("nfStatus".to_owned(), json!("REGISTERED"));
+        }
+        let change = Change::put(&self.resource()?, &profile)?;
+        let read = |answer: &Answer| match answer.status() {
+            StatusCode::OK | StatusCode::CREATED => Ok(interval(answer)),
+            _ => Err(answer.failure()),
+        };
+        let deadline = Instant::now() + PATIENCE;
+        let stated = self.register.change(&change, deadline, read).await?;
+        Ok(stated.unwrap_or(USUAL_HEART_BEAT))
+    }
+
+    async fn beat(&self) -> Result<Beat, Error> {
+        let patch = [json!({"op": "replace", "path": "/nfStatus", "value": "REGISTERED"})];
+        let change = Change::json_patch(&self.resource()?, &patch)?;
+        let read = |answer: &Answer| match answer.status() {
+            StatusCode::OK => Ok(Beat::Heard(interval(answer))),
+            StatusCode::NO_CONTENT => Ok(Beat::Heard(None)),
+            StatusCode::NOT_FOUND => Ok(Beat::Forgotten),
+            _ => Err(answer.failure()),
+        };
+        let deadline = Instant::now() + PATIENCE;
+        self.update.change(&change, deadline, read).await
+    }
+
+    async fn deregister(&self, deadline: Instant) -> Result<(), Error> {
+        let change = Change::delete(&self.resource()?);
+        let read = |answer: &Answer| match answer.status() {
+            // Whoever forgot us needs no farewell.
+            StatusCode::OK | StatusCode::NO_CONTENT | StatusCode::NOT_FOUND => Ok(()),
+            _ => Err(answer.failure()),
+        };
+        self.deregister.change(&change, deadline, read).await
+    }
+}
+
+/// How often the NRF wants to hear of us, where its answer says so.
+fn interval(answer: &Answer) -> Option<Duration> {
+    let json: RegisteredJson = answer.json().ok()?;
+    let interval = Duration::from_secs(json.heart_beat_timer?);
+    Some(interval.max(SHORTEST_HEART_BEAT))
+}

@@ -1,0 +1,443 @@
+//! The profile of an instance, as the NRF tells it: where each of its services is, and whom it
+//! serves (TS 29.510 6.2.6.2.3, 6.2.6.2.4). Members that are not read may have any form.
+
+use std::collections::HashMap;
+use std::fmt::Write as _;
+use std::net::{Ipv4Addr, Ipv6Addr};
+
+use regex_lite::Regex;
+use serde::Deserialize;
+use serde_json::Value;
+use uuid::Uuid;
+
+use crate::sbi::{
+    ApiRoot, Error, IdentityRange, Instance, Serves, ServiceName, Services, from_json,
+};
+
+/// Of one service: it may state many addresses of the same process.
+const MOST_ENDPOINTS: usize = 4;
+/// Of one search: more instances of one function than a core has.
+const MOST_INSTANCES: usize = 256;
+/// Longer expressions are nothing that an operator wrote.
+const LONGEST_PATTERN: usize = 256;
+const MOST_RANGES: usize = 1024;
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct SearchResultJson {
+    validity_period: Option<u64>,
+    #[serde(default)]
+    nf_instances: Vec<Value>,
+}
+
+/// What a search found.
+pub(super) struct SearchResult {
+    pub(super) instances: Vec<Instance>,
+    /// In seconds.
+    pub(super) validity_period: Option<u64>,
+    /// The profiles that were there, whether or not we can use them.
+    pub(super) profiles: usize,
+}
+
+impl From<SearchResultJson> for SearchResult {
+    fn from(json: SearchResultJson) -> Self {
+        let profiles = json.nf_instances.len();
+        let mut instances = Vec::new();
+        for profile in json.nf_instances {
+            // One profile that cannot be read takes nothing from the others.
+            if let Ok(profile) = serde_json::from_value::<ProfileJson>(profile) {
+                instances.extend(profile.instances());
+            } else {
+                tracing::warn!(nf = "NRF", "a profile in a search result cannot be read");
+            }
+        }
+        instances.truncate(MOST_INSTANCES);
+        Self {
+            instances,
+            validity_period: json.validity_period,
+            profiles,
+        }
+    }
+}
+
+/// Reads a `SearchResult` of TS 29.510. For any bytes: the instances, or [`Error::BadAnswer`].
+pub fn instances_from_json(body: &[u8]) -> Result<Vec<Instance>, Error> {
+    let json: SearchResultJson = from_json(body)?;
+    Ok(SearchResult::from(json).instances)
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct ProfileJson {
+    nf_instance_id: Option<String>,
+    nf_status: Option<String>,
+    fqdn: Option<String>,
+    #[serde(default)]
+    ipv4_addresses: Vec<Ipv4Addr>,
+    #[serde(default)]
+    ipv6_addresses: Vec<Ipv6Addr>,
+    priority: Option<u16>,
+    capacity: Option<u16>,
+    load: Option<u8>,
+    #[serde(default)]
+    nf_set_id_list: Vec<String>,
+    #[serde(default)]
+    nf_services: Vec<ServiceJson>,
+    #[serde(default)]
+    nf_service_list: HashMap<String, ServiceJson>,
+    udm_info: Option<ServesJson>,
+    #[serde(default)]
+    udm_info_list: HashMap<String, ServesJson>,
+    bsf_info: Option<ServesJson>,
+    #[serde(default)]
+    bsf_info_list: HashMap<String, ServesJson>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct ServiceJson {
+    service_name: String,
+    scheme: Option<String>,
+    nf_service_status: Option<String>,
+    fqdn: Option<String>,
+    #[serde(default)]
+    ip_end_points: Vec<IpEndPointJson>,
+    api_prefix: Option<String>,
+    priority: Option<u16>,
+    capacity: Option<u16>,
+    load: Option<u8>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct IpEndPointJson {
+    ipv4_address: Option<Ipv4Addr>,
+    ipv6_address: Option<Ipv6Addr>,
+    port: Option<u16>,
+}
+
+/// Of `UdmInfo` and `BsfInfo` what says whom the instance serves.
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct ServesJson {
+    #[serde(default)]
+    supi_ranges: Vec<IdentityRangeJson>,
+    #[serde(default)]
+    gpsi_ranges: Vec<IdentityRangeJson>,
+    #[serde(default)]
+    ip_domain_list: Vec<String>,
+    #[serde(default)]
+    ipv4_address_ranges: Vec<AddressRangeJson>,
+    #[serde(default)]
+    ipv6_prefix_ranges: Vec<AddressRangeJson>,
+}
+
+#[derive(Deserialize)]
+struct IdentityRangeJson {
+    start: Option<String>,
+    end: Option<String>,
+    pattern: Option<String>,
+}
+
+#[derive(Deserialize)]
+struct AddressRangeJson {
+    start: String,
+    end: String,
+}
+
+fn is_registered(status: Option<&str>) -> bool {
+    status.is_none_or(|status| status == "REGISTERED")
+}
+
+impl ProfileJson {
+    pub(super) fn nf_instance_id(&self) -> Option<Uuid> {
+        self.nf_instance_id.as_deref()?.parse().ok()
+    }
+
+    /// Whether it may be asked; one that is suspended or undiscoverable may not.
+    pub(super) fn is_registered(&self) -> bool {
+        is_registered(self.nf_status.as_deref())
+    }
+
+    /// The instance, once for each apiRoot at which one or more of its services are.
+    pub(super) fn instances(self) -> Vec<Instance> {
+        if !self.is_registered() {
+            return Vec::new();
+        }
+        let serves = self.serves();
+        let mut instances: Vec<Instance> = Vec::new();
+        for service in self.nf_services.iter().chain(self.nf_service_list.values()) {
+            let Some(name) = ServiceName::by_name(&service.service_name) else {
+                continue;
+            };
+            if !is_registered(service.nf_service_status.as_deref()) {
+                continue;
+            }
+            for root in self.roots(service).into_iter().take(MOST_ENDPOINTS) {
+                if let Some(known) = instances.iter_mut().find(|known| known.root == root) {
+                    known.services = known.services.with(name);
+                    continue;
+                }
+                let plain = Instance::from(root);
+                instances.push(Instance {
+                    nf_instance_id: self.nf_instance_id(),
+                    nf_sets: self.nf_set_id_list.clone(),
+                    services: Services::NONE.with(name),
+                    // What is said of the service is nearer than what is said of the whole.
+                    priority: service.priority.or(self.priority).unwrap_or(plain.priority),
+                    capacity: service.capacity.or(self.capacity).unwrap_or(plain.capacity),
+                    load: service.load.or(self.load).unwrap_or(plain.load),
+                    serves: serves.clone(),
+                    ..plain
+                });
+            }
+        }
+        instances
+    }
+
+    /// Where a service is: at its own addresses or name, else at those of the instance. A
+    /// certificate is made out to a name, so with TLS names come first (TS 29.500 5.2.2.2).
+    fn roots(&self, service: &ServiceJson) -> Vec<ApiRoot> {
+        let scheme = match service.scheme.as_deref() {
+            Some("https") => "https",
+            _ => "http",
+        };
+        let port = service.ip_end_points.iter().find_map(|point| point.port);
+        let by_address = service.ip_end_points.iter().filter_map(|point| {
+            let ipv4 = point.ipv4_address.map(|address| address.to_string());
+            let host = ipv4.or(point.ipv6_address.map(|address| format!("[{address}]")))?;
+            Some((host, point.port))
+        });
+        let by_address: Vec<_> = by_address.collect();
+        let by_name = |name: &Option<String>| name.clone().map(|name| vec![(name, port)]);
+        let of_service = by_name(&service.fqdn);
+        let of_instance = by_name(&self.fqdn);
+        let ipv4 = self.ipv4_addresses.iter().map(Ipv4Addr::to_string);
+        let ipv6 = self
+            .ipv6_addresses
+            .iter()
+            .map(|address| format!("[{address}]"));
+        let last = || ipv4.chain(ipv6).map(|host| (host, port)).collect();
+        let hosts = if scheme == "https" {
+            of_service
+                .or(of_instance)
+                .or((!by_address.is_empty()).then_some(by_address))
+                .unwrap_or_else(last)
+        } else if !by_address.is_empty() {
+            by_address
+        } else if let Some(of_service) = of_service {
+            of_service
+        } else {
+            let addresses: Vec<_> = last();
+            if addresses.is_empty() {
+                of_instance.unwrap_or_default()
+            } else {
+                addresses
+            }
+        };
+        let prefix = service.api_prefix.as_deref().unwrap_or_default();
+        let prefix = prefix.trim_matches('/');
+        let root = |(host, port): (String, Option<u16>)| {
+            let mut root = format!("{scheme}://{host}");
+            if let Some(port) = port {
+                let _ = write!(root, ":{port}");
+            }
+            if !prefix.is_empty() {
+                let _ = write!(root, "/{prefix}");
+            }
+            root.parse().ok()
+        };
+        hosts.into_iter().filter_map(root).collect()
+    }
+
+    fn serves(&self) -> Serves {
+        let mut serves = Serves::default();
+        let infos = self.udm_info.iter().chain(self.udm_info_list.values());
+        let infos = infos
+            .chain(&self.bsf_info)
+            .chain(self.bsf_info_list.values());
+        for info in infos {
+            let ranges = |ranges: &[IdentityRangeJson]| -> Vec<IdentityRange> {
+                ranges.iter().filter_map(IdentityRangeJson::range).collect()
+            };
+            serves.supis.extend(ranges(&info.supi_ranges));
+            serves.gpsis.extend(ranges(&info.gpsi_ranges));
+            serves
+                .ip_domains
+                .extend(info.ip_domain_list.iter().cloned());
+            let ipv4 = info.ipv4_address_ranges.iter();
+            serves.ipv4.extend(
+                ipv4.filter_map(|range| Some((range.start.parse().ok()?, range.end.parse().ok()?))),
+            );
+            let ipv6 = info.ipv6_prefix_ranges.iter();
+            serves.ipv6.extend(
+                ipv6.filter_map(|range| Some((prefix(&range.start)?.0, prefix(&range.end)?.1))),
+            );
+        }
+        serves.supis.truncate(MOST_RANGES);
+        serves.gpsis.truncate(MOST_RANGES);
+        serves
+    }
+}
+
+/// The first and the last address of an IPv6 prefix.
+fn prefix(text: &str) -> Option<(Ipv6Addr, Ipv6Addr)> {
+    let (address, length) = text.split_once('/')?;
+    let bits = address.parse::<Ipv6Addr>().ok()?.to_bits();
+    let length: u32 = length.parse().ok().filter(|&length| length <= 128)?;
+    let host = u128::MAX.checked_shr(length).unwrap_or(0);
+    Some((
+        Ipv6Addr::from_bits(bits & !host),
+        Ipv6Addr::from_bits(bits | host),
+    ))
+}
+
+impl IdentityRangeJson {
+    fn range(&self) -> Option<IdentityRange> {
+        if let (Some(start), Some(end)) = (&self.start, &self.end) {
+            return Some(IdentityRange::Numbers {
+                start: start.as_str().into(),
+                end: end.as_str().into(),
+            });
+        }
+        let pattern = self.pattern.as_ref()?;
+        if pattern.len() > LONGEST_PATTERN {
+            return None;
+        }
+        // The whole identity has to match (TS 29.510 6.1.6.2.9).
+        let expression = Regex::new(&format!("^(?:{pattern})$"));
+        if expression.is_err() {
+            tracing::warn!(
+                nf = "NRF",
+                "a range of identities has a pattern that cannot be read"
+            );
+        }
+        expression.ok().map(IdentityRange::Pattern)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn roots(profile: &Value) -> Vec<String> {
+        let profile: ProfileJson = serde_json::from_value(profile.clone()).unwrap();
+        let instances = profile.instances();
+        instances.iter().map(|one| one.root.to_string()).collect()
+    }
+
+    #[test]
+    fn a_service_is_where_the_nearest_address_says() {
+        let address = json!([{"ipv4Address": "127.0.0.20", "port": 7777}]);
+        for (service, expected) in [
+            (
+                json!({"scheme": "http", "ipEndPoints": address, "fqdn": "a.example"}),
+                "http://127.0.0.20:7777",
+            ),
+            (
+                json!({"scheme": "https", "ipEndPoints": address, "fqdn": "a.example"}),
+                "https://a.example:7777",
+            ),
+            (
+                json!({"scheme": "https", "ipEndPoints": address}),
+                "https://udm.example:7777",
+            ),
+            (
+                json!({"scheme": "http", "fqdn": "a.example"}),
+                "http://a.example",
+            ),
+            (json!({"scheme": "http"}), "http://192.0.2.1"),
+            (
+                json!({"scheme": "http", "ipEndPoints": [{"port": 81}]}),
+                "http://192.0.2.1:81",
+            ),
+            (
+                json!({"ipEndPoints": [{"ipv6Address": "2001:db8::1"}], "apiPrefix": "/a/b"}),
+                "http://[2001:db8::1]/a/b",
+            ),
+        ] {
+            let mut service = service;
+            service["serviceName"] = json!("nudm-uecm");
+            let profile = json!({
+                "nfInstanceId": "54804518-4191-46b3-955c-ac631f953ed8", "nfStatus": "REGISTERED",
+                "fqdn": "udm.example", "ipv4Addresses": ["192.0.2.1"], "nfServices": [service],
+            });
+            assert_eq!(roots(&profile), [expected], "{service}");
+        }
+    }
+
+    #[test]
+    fn services_at_one_place_are_one_instance_in_list_and_map() {
+        let at = |name: &str, port: u16, status: &str| {
+            json!({"serviceName": name, "nfServiceStatus": status, "priority": 7,
+                   "ipEndPoints": [{"ipv4Address": "127.0.0.1", "port": port}]})
+        };
+        let profile = json!({
+            "nfInstanceId": "54804518-4191-46b3-955c-ac631f953ed8", "priority": 3, "capacity": 50, "load": 9,
+            "nfServices": [at("nudm-uecm", 1, "REGISTERED"), at("nudm-xyz", 2, "REGISTERED")],
+            "nfServiceList": {"1": at("nudm-sdm", 1, "REGISTERED"), "2": at("nudm-ee", 3, "SUSPENDED")},
+        });
+        let profile: ProfileJson = serde_json::from_value(profile).unwrap();
+        let instances = profile.instances();
+        let [only] = &*instances else {
+            panic!("{instances:?}")
+        };
+        assert_eq!((only.priority, only.capacity, only.load), (7, 50, 9));
+        assert!(only.services.contains(ServiceName::NudmUecm));
+        assert!(only.services.contains(ServiceName::NudmSdm));
+        assert!(!only.services.contains(ServiceName::NudmEe));
+    }
+
+    #[test]
+    fn only_a_registered_instance_is_one() {
+        for (status, count) in [("REGISTERED", 1), ("SUSPENDED", 0), ("UNDISCOVERABLE", 0)] {
+            let profile = json!({"nfStatus": status, "ipv4Addresses": ["192.0.2.1"],
+                                 "nfServices": [{"serviceName": "nudm-sdm"}]});
+            assert_eq!(roots(&profile).len(), count, "{status}");
+        }
+    }
+
+    #[test]
+    fn one_bad_profile_spoils_no_other() {
+        let good =
+            json!({"ipv4Addresses": ["192.0.2.1"], "nfServices": [{"serviceName": "nudm-sdm"}]});
+        let body = json!({"nfInstances": [{"nfServices": 7}, good]}).to_string();
+        assert_eq!(instances_from_json(body.as_bytes()).unwrap().len(), 1);
+        assert!(instances_from_json(b"[]").is_err());
+    }
+
+    #[test]
+    fn whom_it_serves_is_read_from_either_place() {
+        let profile = json!({
+            "udmInfo": {"supiRanges": [{"start": "001010000000001", "end": "001010000000009"}]},
+            "udmInfoList": {"1": {"gpsiRanges": [{"pattern": "^msisdn-34[0-9]+$"}, {"pattern": "("}]}},
+            "bsfInfo": {"ipDomainList": ["nat-a"],
+                        "ipv4AddressRanges": [{"start": "10.0.0.0", "end": "10.0.0.255"}],
+                        "ipv6PrefixRanges": [{"start": "2001:db8::/64", "end": "2001:db8:0:ff::/64"}]},
+        });
+        let profile: ProfileJson = serde_json::from_value(profile).unwrap();
+        let serves = profile.serves();
+        assert_eq!((serves.supis.len(), serves.gpsis.len()), (1, 1));
+        assert_eq!(serves.ip_domains, ["nat-a"]);
+        assert_eq!(
+            serves.ipv4,
+            [([10, 0, 0, 0].into(), [10, 0, 0, 255].into())]
+        );
+        let last: Ipv6Addr = "2001:db8:0:ff:ffff:ffff:ffff:ffff".parse().unwrap();
+        assert_eq!(serves.ipv6, [("2001:db8::".parse().unwrap(), last)]);
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn any_bytes_are_instances_or_an_error(body: Vec<u8>) {
+            let _ = instances_from_json(&body);
+        }
+
+        #[test]
+        fn any_prefix_is_read_or_refused(address in "[0-9a-f:]{0,12}", length in 0..200_u32) {
+            let _ = prefix(&format!("{address}/{length}"));
+        }
+    }
+}

@@ -1,0 +1,258 @@
+//! What is known of an instance of a network function before it is asked: where it is, what it
+//! offers, whom it serves, and how much it can take (TS 29.510 6.1.6.2.2, 6.1.6.2.3).
+
+use std::net::{Ipv4Addr, Ipv6Addr};
+
+use device::UeId;
+use regex_lite::Regex;
+use uuid::Uuid;
+
+use super::{ApiRoot, Services};
+
+/// The capacity of an instance that states none: weights are relative.
+const USUAL_CAPACITY: u16 = 100;
+
+/// An instance at one apiRoot.
+#[derive(Debug, Clone)]
+pub struct Instance {
+    /// Where it is asked.
+    pub root: ApiRoot,
+    /// What the NRF calls it; `None` where it was configured.
+    pub nf_instance_id: Option<Uuid>,
+    /// The NF sets that it belongs to.
+    pub nf_sets: Vec<String>,
+    /// What it offers at this apiRoot.
+    pub services: Services,
+    /// Lower ones are asked first.
+    pub priority: u16,
+    /// Its share among those of its priority.
+    pub capacity: u16,
+    /// How much of its capacity is in use, in percent.
+    pub load: u8,
+    /// Whom it serves.
+    pub serves: Serves,
+}
+
+impl From<ApiRoot> for Instance {
+    /// An instance that offers everything to everybody.
+    fn from(root: ApiRoot) -> Self {
+        Self {
+            root,
+            nf_instance_id: None,
+            nf_sets: Vec::new(),
+            services: Services::ALL,
+            priority: 0,
+            capacity: USUAL_CAPACITY,
+            load: 0,
+            serves: Serves::default(),
+        }
+    }
+}
+
+/// Whom an instance serves; what is empty leaves it open.
+#[derive(Debug, Clone, Default)]
+pub struct Serves {
+    /// Of SUPIs.
+    pub supis: Vec<IdentityRange>,
+    /// Of GPSIs.
+    pub gpsis: Vec<IdentityRange>,
+    /// The address spaces of private addresses.
+    pub ip_domains: Vec<String>,
+    /// The first and the last one of each range.
+    pub ipv4: Vec<(Ipv4Addr, Ipv4Addr)>,
+    /// The first and the last address of each range of prefixes.
+    pub ipv6: Vec<(Ipv6Addr, Ipv6Addr)>,
+}
+
+/// A range of identities (TS 29.510 6.1.6.2.9, 6.1.6.2.10).
+#[derive(Debug, Clone)]
+pub enum IdentityRange {
+    /// From the first to the last number, both of them digits of the same length.
+    Numbers {
+        /// The first one.
+        start: Box<str>,
+        /// The last one.
+        end: Box<str>,
+    },
+    /// Those that an expression describes.
+    Pattern(Regex),
+}
+
+impl IdentityRange {
+    /// `identity` is what follows the prefix of its kind (`imsi-`) in `whole`.
+    fn holds(&self, whole: &str, identity: &str) -> bool {
+        match self {
+            Self::Numbers { start, end } => {
+                let is_number = identity.bytes().all(|byte| byte.is_ascii_digit());
+                is_number
+                    && identity.len() == start.len()
+                    && identity.len() == end.len()
+                    && (&**start..=&**end).contains(&identity)
+            }
+            Self::Pattern(pattern) => pattern.is_match(whole) || pattern.is_match(identity),
+        }
+    }
+}
+
+/// Whom a request is about, as far as it decides who is asked.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Subject<'a> {
+    /// Nobody in particular.
+    Anybody,
+    /// A subscription.
+    Ue(&'a UeId),
+    /// A session by its IPv4 address, in an address space.
+    Ipv4(Ipv4Addr, Option<&'a str>),
+    /// A session by an address in its prefix.
+    Ipv6(Ipv6Addr),
+    /// Something that only the instances at these apiRoots know.
+    Among(&'a [ApiRoot]),
+}
+
+impl Subject<'_> {
+    /// Whether the instance at this apiRoot may know it at all.
+    pub(super) fn allows(&self, root: &ApiRoot) -> bool {
+        match self {
+            Self::Among(roots) => roots.contains(root),
+            Self::Anybody | Self::Ue(_) | Self::Ipv4(..) | Self::Ipv6(_) => true,
+        }
+    }
+}
+
+/// How well an instance fits a subject: the better one is the lower one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Fit {
+    /// It says that it serves it.
+    Stated,
+    /// It does not say.
+    Open,
+    /// It serves others.
+    Other,
+}
+
+impl Fit {
+    fn of(stated: bool) -> Self {
+        if stated { Self::Stated } else { Self::Other }
+    }
+
+    /// Both have to hold, as far as they are stated.
+    fn and(self, other: Self) -> Self {
+        match (self, other) {
+            (Self::Other, _) | (_, Self::Other) => Self::Other,
+            (Self::Stated, _) | (_, Self::Stated) => Self::Stated,
+            (Self::Open, Self::Open) => Self::Open,
+        }
+    }
+}
+
+impl Serves {
+    /// Whether it leaves everything open.
+    pub(super) fn is_open(&self) -> bool {
+        self.supis.is_empty()
+            && self.gpsis.is_empty()
+            && self.ip_domains.is_empty()
+            && self.ipv4.is_empty()
+            && self.ipv6.is_empty()
+    }
+
+    pub(super) fn fit(&self, subject: Subject<'_>) -> Fit {
+        match subject {
+            Subject::Anybody | Subject::Among(_) => Fit::Open,
+            Subject::Ue(ue) => {
+                let ranges = match ue {
+                    UeId::Supi(_) => &self.supis,
+                    UeId::Gpsi(_) => &self.gpsis,
+                };
+                if ranges.is_empty() {
+                    return Fit::Open;
+                }
+                let whole = ue.reveal().to_string();
+                let identity = whole.split_once('-').map_or(&*whole, |(_, rest)| rest);
+                Fit::of(ranges.iter().any(|range| range.holds(&whole, identity)))
+            }
+            Subject::Ipv4(address, ip_domain) => {
+                let by_domain = match ip_domain {
+                    Some(domain) if !self.ip_domains.is_empty() => {
+                        Fit::of(self.ip_domains.iter().any(|known| known == domain))
+                    }
+                    _ => Fit::Open,
+                };
+                by_domain.and(within(&self.ipv4, &address))
+            }
+            Subject::Ipv6(address) => within(&self.ipv6, &address),
+        }
+    }
+}
+
+fn within<T: PartialOrd>(ranges: &[(T, T)], address: &T) -> Fit {
+    if ranges.is_empty() {
+        return Fit::Open;
+    }
+    Fit::of(
+        ranges
+            .iter()
+            .any(|(first, last)| (first..=last).contains(&address)),
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use device::{Gpsi, Supi};
+
+    use super::*;
+
+    fn numbers(start: &str, end: &str) -> IdentityRange {
+        IdentityRange::Numbers {
+            start: start.into(),
+            end: end.into(),
+        }
+    }
+
+    #[test]
+    fn a_subscription_is_served_where_a_range_holds_it() {
+        let serves = Serves {
+            supis: vec![
+                numbers("001010000000001", "001010000000009"),
+                IdentityRange::Pattern(Regex::new("^(?:imsi-00102[0-9]{10})$").unwrap()),
+            ],
+            ..Serves::default()
+        };
+        for (supi, fit) in [
+            ("imsi-001010000000001", Fit::Stated),
+            ("imsi-001010000000009", Fit::Stated),
+            ("imsi-001010000000010", Fit::Other),
+            ("imsi-00101000000001", Fit::Other),
+            ("imsi-001020000000001", Fit::Stated),
+            ("nai-a@b", Fit::Other),
+        ] {
+            let ue = UeId::from(Supi::parse(supi).unwrap());
+            assert_eq!(serves.fit(Subject::Ue(&ue)), fit, "{supi}");
+        }
+        let ue = UeId::from(Gpsi::parse("msisdn-34600000002").unwrap());
+        assert_eq!(serves.fit(Subject::Ue(&ue)), Fit::Open);
+        assert!(!serves.is_open());
+    }
+
+    #[test]
+    fn a_session_is_served_by_domain_and_range() {
+        let serves = Serves {
+            ip_domains: vec!["nat-a".to_owned()],
+            ipv4: vec![([10, 45, 0, 0].into(), [10, 45, 255, 255].into())],
+            ..Serves::default()
+        };
+        let inside = Ipv4Addr::new(10, 45, 0, 1);
+        for (address, domain, fit) in [
+            (inside, Some("nat-a"), Fit::Stated),
+            (inside, Some("nat-b"), Fit::Other),
+            (inside, None, Fit::Stated),
+            (Ipv4Addr::new(10, 46, 0, 1), Some("nat-a"), Fit::Other),
+        ] {
+            assert_eq!(
+                serves.fit(Subject::Ipv4(address, domain)),
+                fit,
+                "{domain:?}"
+            );
+        }
+        assert_eq!(serves.fit(Subject::Ipv6(Ipv6Addr::LOCALHOST)), Fit::Open);
+    }
+}

@@ -1,0 +1,233 @@
+//! What an instance says of its load and of its overload: `3gpp-Sbi-Lci` and `3gpp-Sbi-Oci`
+//! (TS 29.500 6.3, 6.4).
+
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use http::header::HeaderName;
+use http::{HeaderMap, HeaderValue};
+use jiff::Timestamp;
+
+static LCI: HeaderName = HeaderName::from_static("3gpp-sbi-lci");
+static OCI: HeaderName = HeaderName::from_static("3gpp-sbi-oci");
+
+/// What is longer than this is obeyed for so long and no longer, in seconds: an instance that
+/// stays overloaded says so again.
+const LONGEST_REDUCTION: u64 = 600;
+
+/// Load and overload of one instance, as it last told them.
+#[derive(Debug, Default)]
+pub(super) struct Pressure {
+    /// In percent and one more; 0: it said nothing.
+    load: AtomicU64,
+    /// Milliseconds of the client's time until which requests are reduced, and by how many percent
+    /// in the lowest byte; 0: they are not.
+    reduction: AtomicU64,
+    /// The time of the word that is obeyed, in milliseconds since the epoch.
+    said_at: AtomicU64,
+}
+
+/// What a reduction means for one request.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Reduction {
+    /// The share of requests that the instance is not to get, in percent.
+    pub(super) percent: u8,
+    /// Whole seconds until it ends.
+    pub(super) seconds: u32,
+}
+
+impl Pressure {
+    /// Takes in what an answer says, where it says anything. `now` tells the client's time.
+    pub(super) fn read(&self, headers: &HeaderMap, now: impl FnOnce() -> u64) {
+        if let Some(load) = headers.get(&LCI).and_then(load) {
+            self.load.store(u64::from(load) + 1, Ordering::Relaxed);
+        }
+        let Some(overload) = headers.get(&OCI).and_then(overload) else {
+            return;
+        };
+        // Answers overtake each other: only a newer word counts (TS 29.500 6.4.3.4.2).
+        if self.said_at.fetch_max(overload.said_at, Ordering::Relaxed) > overload.said_at {
+            return;
+        }
+        let packed = match overload.percent {
+            0 => 0,
+            percent => (now() + overload.seconds * 1000) << 8 | u64::from(percent),
+        };
+        self.reduction.store(packed, Ordering::Relaxed);
+    }
+
+    /// In percent, where it was told.
+    pub(super) fn load(&self) -> Option<u8> {
+        let load = self.load.load(Ordering::Relaxed).checked_sub(1)?;
+        u8::try_from(load).ok()
+    }
+
+    /// The reduction that is to be obeyed now. The time is only looked at where there is one.
+    pub(super) fn reduction(&self, now: impl FnOnce() -> u64) -> Option<Reduction> {
+        let packed = self.reduction.load(Ordering::Relaxed);
+        if packed == 0 {
+            return None;
+        }
+        let left = (packed >> 8).saturating_sub(now());
+        if left == 0 {
+            // Another thread may just have stored a new one, which is then not taken back.
+            let _ =
+                self.reduction
+                    .compare_exchange(packed, 0, Ordering::Relaxed, Ordering::Relaxed);
+            return None;
+        }
+        Some(Reduction {
+            percent: packed.to_le_bytes()[0],
+            seconds: u32::try_from(left.div_ceil(1000)).unwrap_or(u32::MAX),
+        })
+    }
+}
+
+/// The percentage after `name` in one element of a header.
+fn percentage(element: &str, name: &str) -> Option<u8> {
+    let text = parameter(element, name)?.strip_suffix('%')?;
+    text.parse().ok().filter(|&percent| percent <= 100)
+}
+
+fn parameter<'a>(element: &'a str, name: &str) -> Option<&'a str> {
+    element.split(';').find_map(|part| {
+        let (key, value) = part.split_once(':')?;
+        key.trim().eq_ignore_ascii_case(name).then(|| value.trim())
+    })
+}
+
+fn load(value: &HeaderValue) -> Option<u8> {
+    // Several scopes of one instance: the most loaded one tells.
+    elements(value.to_str().ok()?)
+        .filter_map(|element| percentage(element, "Load-Metric"))
+        .max()
+}
+
+struct Overload {
+    percent: u8,
+    seconds: u64,
+    said_at: u64,
+}
+
+fn overload(value: &HeaderValue) -> Option<Overload> {
+    elements(value.to_str().ok()?)
+        // What is said of slices and data networks is not about requests of ours.
+        .filter(|element| parameter(element, "DNN").is_none())
+        .filter_map(|element| {
+            let period = parameter(element, "Period-of-Validity")?.strip_suffix('s')?;
+            let said_at = parameter(element, "Timestamp")
+                .and_then(|text| text.trim_matches('"').parse::<Timestamp>().ok())
+                .and_then(|time| u64::try_from(time.as_millisecond()).ok());
+            Some(Overload {
+                percent: percentage(element, "Overload-Reduction-Metric")?,
+                seconds: period.parse::<u64>().ok()?.min(LONGEST_REDUCTION),
+                said_at: said_at.unwrap_or_default(),
+            })
+        })
+        .max_by_key(|overload| overload.percent)
+}
+
+/// The elements of a list, whose dates in quotes hold commas of their own.
+fn elements(text: &str) -> impl Iterator<Item = &str> {
+    let mut quoted = false;
+    text.split(move |character| {
+        quoted ^= character == '"';
+        character == ',' && !quoted
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn told(name: &HeaderName, value: &str) -> Pressure {
+        let mut headers = HeaderMap::new();
+        headers.insert(name.clone(), HeaderValue::from_str(value).unwrap());
+        let pressure = Pressure::default();
+        pressure.read(&headers, || 1_000);
+        pressure
+    }
+
+    fn oci(time: &str, period: u32, percent: u32) -> String {
+        format!(
+            "Timestamp: \"{time}\"; Period-of-Validity: {period}s; \
+             Overload-Reduction-Metric: {percent}%; \
+             NF-Instance: 54804518-4191-46b3-955c-ac631f953ed8"
+        )
+    }
+
+    #[test]
+    fn the_load_is_the_highest_that_is_told() {
+        for (value, load) in [
+            (
+                "Timestamp: \"2020-02-05T08:05:30Z\"; Load-Metric: 25%; \
+                 NF-Instance: 54804518-4191-46b3-955c-ac631f953ed8",
+                Some(25),
+            ),
+            (
+                "Timestamp: \"Tue, 04 Feb 2020 08:49:37 GMT\"; Load-Metric: 5%; NF-Set: a, \
+                 Timestamp: \"Tue, 04 Feb 2020 08:49:37 GMT\"; Load-Metric: 55%; NF-Set: b",
+                Some(55),
+            ),
+            ("Load-Metric: 101%", None),
+            ("Load-Metric: 7", None),
+            ("", None),
+        ] {
+            assert_eq!(told(&LCI, value).load(), load, "{value}");
+        }
+    }
+
+    #[test]
+    fn a_reduction_lasts_as_long_as_it_says() {
+        let pressure = told(&OCI, &oci("2020-02-05T08:05:30Z", 75, 50));
+        let reduction = |now| pressure.reduction(|| now);
+        let half = |seconds| {
+            Some(Reduction {
+                percent: 50,
+                seconds,
+            })
+        };
+        assert_eq!(reduction(1_000), half(75));
+        assert_eq!(reduction(75_500), half(1));
+        assert_eq!(reduction(76_000), None);
+        assert_eq!(reduction(1_000), None);
+    }
+
+    #[test]
+    fn only_a_newer_word_counts() {
+        let pressure = told(&OCI, &oci("2020-02-05T08:05:30Z", 75, 50));
+        let tell = |time: &str, percent| {
+            let mut headers = HeaderMap::new();
+            let value = oci(time, 75, percent);
+            headers.insert(OCI.clone(), HeaderValue::from_str(&value).unwrap());
+            pressure.read(&headers, || 1_000);
+            pressure
+                .reduction(|| 1_000)
+                .map(|reduction| reduction.percent)
+        };
+        assert_eq!(tell("2020-02-05T08:05:29Z", 10), Some(50));
+        assert_eq!(tell("2020-02-05T08:05:31Z", 20), Some(20));
+        assert_eq!(tell("2020-02-05T08:05:32Z", 0), None);
+    }
+
+    #[test]
+    fn what_cannot_be_read_reduces_nothing() {
+        for value in [
+            "",
+            "Overload-Reduction-Metric: 50%",
+            "Period-of-Validity: 10s; Overload-Reduction-Metric: 150%",
+            "Period-of-Validity: s; Overload-Reduction-Metric: 50%",
+            "Timestamp: \"2020-02-05T08:05:30Z\"; Period-of-Validity: 75s; \
+             Overload-Reduction-Metric: 50%; NF-Instance: a; S-NSSAI: b; DNN: internet",
+        ] {
+            assert_eq!(told(&OCI, value).reduction(|| 1_000), None, "{value}");
+        }
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn any_header_is_read_without_a_panic(value in "[ -~]{0,120}") {
+            let _ = told(&OCI, &value).reduction(|| 0);
+            let _ = told(&LCI, &value).load();
+        }
+    }
+}

@@ -1,0 +1,232 @@
+//! The instances of a network function as they are known now: they come and go while requests are
+//! under way.
+
+use std::pin::pin;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use arc_swap::ArcSwap;
+use tokio::task::JoinSet;
+
+use super::endpoint::{Endpoint, Lease, Shared};
+use super::instance::{Fit, Instance, Subject};
+use super::selection::{Choice, History};
+use super::{ApiRoot, Error, ServiceName};
+
+/// An instance with its connections.
+#[derive(Debug)]
+pub(super) struct Member {
+    pub(super) instance: Instance,
+    pub(super) endpoint: Arc<Endpoint>,
+}
+
+impl Member {
+    /// Whether it may be sent this request, once it can be reached; `fit` is how well it has to
+    /// fit.
+    pub(super) fn may_answer(&self, wish: &Wish<'_>, fit: Option<Fit>, history: &History) -> bool {
+        let instance = &self.instance;
+        instance.services.contains(wish.service)
+            && wish.subject.allows(&instance.root)
+            && fit.is_none_or(|fit| instance.serves.fit(wish.subject) == fit)
+            && !history.is_refused(self.endpoint.number())
+    }
+}
+
+/// A snapshot of the instances.
+#[derive(Debug, Default)]
+pub(super) struct Pool {
+    pub(super) members: Box<[Arc<Member>]>,
+    /// No instance says whom it serves.
+    all_open: bool,
+}
+
+/// What decides which instance is asked.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Wish<'a> {
+    pub(super) service: ServiceName,
+    pub(super) subject: Subject<'a>,
+    /// The instance that is asked before others.
+    pub(super) preferred: Option<&'a ApiRoot>,
+    /// May be sent to an instance that is perhaps not well yet.
+    pub(super) may_probe: bool,
+}
+
+impl Pool {
+    /// How well an instance has to fit to be asked: as well as the best that there is, reachable or
+    /// not. Another one would say that it knows nothing, and be wrong.
+    pub(super) fn best_fit(&self, wish: &Wish<'_>) -> Option<Fit> {
+        if self.all_open {
+            return None;
+        }
+        let fits = self.members.iter().filter_map(|member| {
+            let instance = &member.instance;
+            let offers = instance.services.contains(wish.service);
+            offers.then(|| instance.serves.fit(wish.subject))
+        });
+        fits.min()
+    }
+
+    /// The instance at an apiRoot.
+    pub(super) fn at(&self, root: &ApiRoot) -> Option<&Arc<Member>> {
+        self.members
+            .iter()
+            .find(|member| member.instance.root == *root)
+    }
+}
+
+/// How instances are connected to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Reach {
+    /// By connections of our own.
+    Connections,
+    /// Through an SCP: they are only chosen among.
+    Proxy,
+}
+
+/// Keeps the pool of one network function.
+#[derive(Debug)]
+pub(super) struct Roster {
+    pool: ArcSwap<Pool>,
+    reach: Reach,
+    /// The tasks that keep the connections, aborted when it is dropped. Held while the pool is
+    /// being changed.
+    tasks: Mutex<JoinSet<()>>,
+}
+
+impl Roster {
+    pub(super) fn new(instances: Vec<Instance>, reach: Reach, shared: &Arc<Shared>) -> Self {
+        let roster = Self {
+            pool: ArcSwap::default(),
+            reach,
+            tasks: Mutex::default(),
+        };
+        roster.replace(instances, shared);
+        roster
+    }
+
+    pub(super) fn pool(&self) -> arc_swap::Guard<Arc<Pool>> {
+        self.pool.load()
+    }
+
+    /// From now on these are the instances. Connections to those that stay are kept, with all that
+    /// is known of them; those that are gone get no new requests, and end the ones they have.
+    pub(super) fn replace(&self, instances: Vec<Instance>, shared: &Arc<Shared>) {
+        let mut tasks = self.tasks.lock().unwrap_or_else(PoisonError::into_inner);
+        while tasks.try_join_next().is_some() {}
+        let before = self.pool.load_full();
+        let mut members: Vec<Arc<Member>> = Vec::with_capacity(instances.len());
+        for instance in instances {
+            if members
+                .iter()
+                .any(|known| known.instance.root == instance.root)
+            {
+                continue;
+            }
+            let kept = before.at(&instance.root).map(|known| &known.endpoint);
+            let endpoint = kept.cloned().unwrap_or_else(|| {
+                let root = instance.root.clone();
+                let endpoint = Arc::new(match self.reach {
+                    Reach::Connections => Endpoint::new(root, &shared.settings),
+                    Reach::Proxy => Endpoint::proxied(root),
+                });
+                Endpoint::keep_open(&endpoint, shared, &mut tasks);
+                endpoint
+            });
+            members.push(Arc::new(Member { instance, endpoint }));
+        }
+        let all_open = members
+            .iter()
+            .all(|member| member.instance.serves.is_open());
+        let pool = Arc::new(Pool {
+            members: members.into(),
+            all_open,
+        });
+        self.pool.store(Arc::clone(&pool));
+        for member in &before.members {
+            if pool.at(&member.instance.root).is_none() {
+                member.endpoint.retire();
+            }
+        }
+        drop(tasks);
+        // Who waits for one that is gone looks again.
+        shared.attempted.notify_waiters();
+    }
+
+    /// A connection to send on, to the instance that is chosen. Where there is none, the next
+    /// attempt to connect to each instance decides: the first that succeeds is used, and when all
+    /// have failed nothing is reachable.
+    ///
+    /// Only attempts that begin after this call count as failed, so that the first request after a
+    /// core is back is answered.
+    pub(super) async fn lease(
+        &self,
+        wish: &Wish<'_>,
+        history: &mut History,
+        shared: &Shared,
+    ) -> Result<Lease, Error> {
+        if let Some(lease) = self.lease_now(wish, history, shared)? {
+            return Ok(lease);
+        }
+        let awaited: Vec<(Arc<Member>, u64)> = {
+            let pool = self.pool();
+            let fit = pool.best_fit(wish);
+            let members = pool.members.iter();
+            members
+                .filter(|member| member.may_answer(wish, fit, history))
+                .map(|member| (Arc::clone(member), member.endpoint.begun()))
+                .collect()
+        };
+        for (member, _) in &awaited {
+            member.endpoint.want();
+        }
+        loop {
+            let mut attempted = pin!(shared.attempted.notified());
+            // From here on no outcome is missed.
+            attempted.as_mut().enable();
+            if let Some(lease) = self.lease_now(wish, history, shared)? {
+                return Ok(lease);
+            }
+            let failed = |(member, begun): &(Arc<Member>, u64)| {
+                member.endpoint.is_retired() || member.endpoint.failed_since(*begun)
+            };
+            if awaited.iter().all(failed) {
+                return Err(Error::Unreachable);
+            }
+            attempted.await;
+        }
+    }
+
+    /// Whether an instance can be asked that this request was not refused by.
+    pub(super) fn has_another(
+        &self,
+        wish: &Wish<'_>,
+        history: &mut History,
+        shared: &Shared,
+    ) -> bool {
+        matches!(self.pool().choose(wish, history, shared), Choice::Ask(..))
+    }
+
+    fn lease_now(
+        &self,
+        wish: &Wish<'_>,
+        history: &mut History,
+        shared: &Shared,
+    ) -> Result<Option<Lease>, Error> {
+        // An endpoint that lost its last connection in between is not chosen again.
+        loop {
+            match self.pool().choose(wish, history, shared) {
+                Choice::Ask(member, is_probe) => {
+                    if let Some(lease) = Lease::take(member, is_probe) {
+                        return Ok(Some(lease));
+                    }
+                }
+                Choice::Withheld(reduction) => {
+                    shared.metrics.withheld_for_overload.inc();
+                    return Err(Error::Overloaded {
+                        retry_after: Some(reduction.seconds),
+                    });
+                }
+                Choice::None => return Ok(None),
+            }
+        }
+    }
+}

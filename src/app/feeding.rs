@@ -1,0 +1,118 @@
+//! What the core tells unasked, together with the listener for it.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use adapters::sbi::{ApiRoot, InvalidApiRoot};
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+
+use super::StartError;
+use crate::config::{self, Config};
+use crate::feeds::{Feeds, Tellers};
+use crate::lookup::changes::Changes;
+use crate::server::callback::{CallbackServer, Callbacks, NrfTokens};
+use crate::telemetry::metrics::Metrics;
+use crate::tls::ListenerTls;
+
+/// The feeds, and the callback listener, bound.
+pub(super) struct Feeding {
+    server: CallbackServer,
+    callbacks: Callbacks,
+    feeds: Feeds,
+    /// What the core is told of the listener.
+    uri: ApiRoot,
+}
+
+impl Feeding {
+    /// `None` where nobody is to be listened to.
+    pub(super) fn build(
+        config: &Config,
+        changes: Changes,
+        tellers: Tellers,
+        metrics: &Metrics,
+    ) -> Result<Option<Self>, StartError> {
+        let Some(listen) = config.callback.listen else {
+            return Ok(None);
+        };
+        let keys = config.callback.nrf_keys_file.as_deref();
+        let tokens = keys.map(|file| NrfTokens::load(file, tellers.nf_instance_id));
+        let tokens = tokens.transpose()?;
+        let (feeds, inbox) = Feeds::new(changes, tellers, &config.feeds, metrics.feeds.clone());
+        let server = callback_server(&config.callback, listen, metrics)?;
+        let uri = callback_uri(&config.callback, &server)?;
+        let callbacks = Callbacks {
+            inbox,
+            tokens,
+            metrics: metrics.callback.clone(),
+        };
+        Ok(Some(Self {
+            server,
+            callbacks,
+            feeds,
+            uri,
+        }))
+    }
+
+    pub(super) fn address(&self) -> SocketAddr {
+        self.server.address()
+    }
+
+    /// Brings what the feeds hold into the metrics.
+    pub(super) fn record_sizes(&self) -> impl Fn() + Send + Sync + use<> {
+        self.feeds.record_sizes()
+    }
+
+    /// Runs until `stop` is cancelled and every subscription is ended. Listens first and longest, so
+    /// that no notification finds nobody.
+    pub(super) fn start(self, stop: &CancellationToken) -> JoinHandle<()> {
+        let Self {
+            server,
+            callbacks,
+            feeds,
+            uri,
+        } = self;
+        tracing::info!(address = %server.address(), "the core's notifications are expected");
+        let stop = stop.clone();
+        tokio::spawn(async move {
+            let listening = CancellationToken::new();
+            let serving = tokio::spawn(server.run(Arc::new(callbacks), listening.clone()));
+            feeds.run(&uri, stop).await;
+            listening.cancel();
+            // One that panicked has said so in the log.
+            let _ = serving.await;
+        })
+    }
+}
+
+fn callback_server(
+    config: &config::Callback,
+    listen: SocketAddr,
+    metrics: &Metrics,
+) -> Result<CallbackServer, StartError> {
+    let tls = config.tls.as_ref().map(ListenerTls::load).transpose();
+    let tls = tls.map_err(|source| StartError::Tls {
+        key: "callback.tls",
+        source,
+    })?;
+    let server_metrics = metrics.server.clone();
+    CallbackServer::bind(listen, tls, config.max_connections, server_metrics).map_err(|source| {
+        StartError::Bind {
+            key: "callback.listen",
+            address: listen,
+            source,
+        }
+    })
+}
+
+/// What the core is told: what is configured, else where we listen.
+fn callback_uri(
+    config: &config::Callback,
+    server: &CallbackServer,
+) -> Result<ApiRoot, InvalidApiRoot> {
+    if let Some(uri) = &config.uri {
+        return Ok(uri.clone());
+    }
+    let scheme = if server.is_tls() { "https" } else { "http" };
+    format!("{scheme}://{}", server.address()).parse()
+}

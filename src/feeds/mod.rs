@@ -1,0 +1,154 @@
+//! What the core tells unasked: subscriptions to it, and what becomes of its notifications.
+//!
+//! | module | what it is |
+//! |---|---|
+//! | `smfs` | which SMFs there are |
+//! | `sessions` | at each SMF: sessions and their addresses, into the table of [`crate::sessions`] |
+//! | `equipment` | at the UDM: subscriptions that use other devices |
+//! | `consent` | at the UDM: the consent of those who were asked about |
+//! | `upkeep` | how long a subscription holds, and how its loss is noticed |
+//! | `correlation` | the names that we give subscriptions, and know their notifications by |
+//! | [`inbox`] | from a notification to whom it is for |
+//!
+//! Each feed is optional, and none is needed: what a feed does not vouch for the core is asked for.
+//! Nothing that is answered depends on a subscription having been made: a feed that is not live
+//! shows in metrics and in more questions to the core, nowhere else.
+
+mod consent;
+mod correlation;
+mod equipment;
+pub mod inbox;
+mod metrics;
+mod sessions;
+mod smfs;
+mod upkeep;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use adapters::sbi::{ApiRoot, Instance};
+use adapters::udm::events::UdmEvents;
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+use uuid::Uuid;
+
+use crate::config;
+use crate::lookup::changes::Changes;
+use crate::sessions::SessionTable;
+use correlation::Registry;
+use inbox::Inbox;
+pub use metrics::FeedMetrics;
+pub use smfs::SmfClients;
+use smfs::Smfs;
+use upkeep::Upkeep;
+
+/// The functions that tell.
+pub struct Tellers {
+    /// The SMFs, as they come and go.
+    pub smfs: watch::Receiver<Arc<[Instance]>>,
+    /// How each of them is reached.
+    pub smf_clients: SmfClients,
+    /// Any instance tells for all.
+    pub udm: UdmEvents,
+    /// Who we are to them.
+    pub nf_instance_id: Uuid,
+}
+
+/// All feeds, not yet begun.
+pub struct Feeds {
+    changes: Changes,
+    tellers: Tellers,
+    config: config::Feeds,
+    registry: Arc<Registry>,
+    metrics: Arc<FeedMetrics>,
+}
+
+impl Feeds {
+    /// The feeds that are configured, and where their notifications are to be brought.
+    pub fn new(
+        changes: Changes,
+        tellers: Tellers,
+        config: &config::Feeds,
+        metrics: Arc<FeedMetrics>,
+    ) -> (Self, Inbox) {
+        let registry = Arc::new(Registry::default());
+        let inbox = Inbox::new(registry.clone(), metrics.clone());
+        let feeds = Self {
+            changes,
+            tellers,
+            config: config.clone(),
+            registry,
+            metrics,
+        };
+        (feeds, inbox)
+    }
+
+    /// Brings what the table of sessions holds into the metrics.
+    pub fn record_sizes(&self) -> impl Fn() + Send + Sync + use<> {
+        let (table, metrics) = (self.changes.sessions.clone(), self.metrics.clone());
+        move || {
+            if let Some(table) = &table {
+                metrics.session_table(table.size());
+            }
+        }
+    }
+
+    /// Subscribes, and keeps the subscriptions until `stop` is cancelled; then ends them.
+    /// Notifications are expected below `callback`.
+    pub async fn run(self, callback: &ApiRoot, stop: CancellationToken) {
+        let upkeep = Arc::new(Upkeep {
+            callback: callback.to_string(),
+            expiry: self.config.expiry,
+            check_interval: self.config.check_interval,
+            registry: self.registry,
+            metrics: self.metrics,
+            stop: stop.clone(),
+        });
+        let tasks = TaskTracker::new();
+        if let Some(table) = self.changes.sessions {
+            let smfs = Smfs {
+                instances: self.tellers.smfs,
+                clients: self.tellers.smf_clients,
+                table: table.clone(),
+                domains: Arc::new(sessions::IpDomains(self.config.ip_domains)),
+                report_time: self.config.report_time,
+            };
+            tasks.spawn(smfs.follow(upkeep.clone()));
+            let sweeping = sweep(table);
+            tasks.spawn(stop.run_until_cancelled_owned(sweeping));
+        }
+        if let Some(changes) = self.changes.equipment {
+            let udm = self.tellers.udm.clone();
+            tasks.spawn(equipment::keep(udm, Arc::new(changes), upkeep.clone()));
+        }
+        if let Some(changes) = self.changes.consent {
+            let covering = consent::Covering::new(
+                self.tellers.udm,
+                self.tellers.nf_instance_id,
+                changes,
+                self.config.consent_entries,
+                upkeep,
+            );
+            tasks.spawn(covering.keep());
+        }
+        tasks.close();
+        tasks.wait().await;
+    }
+}
+
+/// Between two pieces of the table, and between two walks through it.
+const SWEEP_PAUSE: Duration = Duration::from_millis(1);
+const WALK_PAUSE: Duration = Duration::from_secs(10);
+
+/// Frees for ever what does not count any more, a piece at a time.
+async fn sweep(table: Arc<SessionTable>) {
+    loop {
+        let mut from = Some(0);
+        while let Some(place) = from {
+            from = table.sweep(place);
+            tokio::time::sleep(SWEEP_PAUSE).await;
+        }
+        tokio::time::sleep(WALK_PAUSE).await;
+    }
+}

@@ -1,0 +1,665 @@
+//! The table beside a model of it, and beside a world in which sessions move.
+
+use std::collections::BTreeMap;
+use std::net::{Ipv4Addr, Ipv6Addr};
+
+use device::{Gpsi, Supi, UeId};
+use ipnet::Ipv6Net;
+use proptest::prelude::*;
+
+use super::event::{Addresses, Change, SessionEvent, SessionIpv4};
+use super::{Applied, Part, SessionTable, SmfId};
+
+/// Some by number, some by a name that fits no word.
+fn subscriber(index: u8) -> UeId {
+    match index % 3 {
+        0 => Supi::parse(&format!("imsi-00101000000{index:04}"))
+            .unwrap()
+            .into(),
+        1 => Supi::parse(&format!("nai-{index}@realm.example"))
+            .unwrap()
+            .into(),
+        _ => Gpsi::parse(&format!("msisdn-3460000{index:04}"))
+            .unwrap()
+            .into(),
+    }
+}
+
+fn ipv4(last: u8, ip_domain: Option<&str>) -> SessionIpv4 {
+    SessionIpv4 {
+        address: Ipv4Addr::new(10, 45, 0, last),
+        ip_domain: ip_domain.map(Into::into),
+    }
+}
+
+fn only_ipv4(last: u8) -> Addresses {
+    Addresses {
+        ipv4: Some(ipv4(last, Some("nat-a"))),
+        ipv6: Vec::new(),
+    }
+}
+
+fn prefixes(texts: &[&str]) -> Addresses {
+    Addresses {
+        ipv4: None,
+        ipv6: texts.iter().map(|text| text.parse().unwrap()).collect(),
+    }
+}
+
+fn event(index: u8, time: i64, change: Change) -> SessionEvent {
+    SessionEvent {
+        subscription: subscriber(index),
+        pdu_session_id: 1,
+        time,
+        change,
+    }
+}
+
+/// A table with this many SMFs whose word counts.
+fn table(smfs: usize) -> (SessionTable, Vec<Part>) {
+    let table = SessionTable::new(1000);
+    let parts = (0..smfs).map(|_| {
+        let part = table.begin(table.add_smf().unwrap());
+        table.complete(part);
+        part
+    });
+    let parts = parts.collect();
+    (table, parts)
+}
+
+fn who(table: &SessionTable, last: u8) -> Option<UeId> {
+    table.by_ipv4(Ipv4Addr::new(10, 45, 0, last), Some("nat-a"))
+}
+
+fn who6(table: &SessionTable, address: &str) -> Option<UeId> {
+    table.by_ipv6(address.parse().unwrap())
+}
+
+#[test]
+fn an_address_leads_to_its_session_until_it_ends() {
+    let (table, parts) = table(1);
+    for index in 0..3 {
+        let established = Change::Established(only_ipv4(index + 1));
+        table.apply(parts[0], &event(index, 1, established));
+        assert_eq!(who(&table, index + 1), Some(subscriber(index)));
+    }
+    table.apply(parts[0], &event(0, 2, Change::Released));
+    assert_eq!(who(&table, 1), None);
+    assert_eq!(who(&table, 2), Some(subscriber(1)));
+}
+
+#[test]
+fn an_address_in_another_domain_is_another_one() {
+    let (table, parts) = table(1);
+    for (index, domain) in [(0, Some("nat-a")), (1, Some("nat-b")), (2, None)] {
+        let addresses = Addresses {
+            ipv4: Some(ipv4(7, domain)),
+            ipv6: Vec::new(),
+        };
+        table.apply(parts[0], &event(index, 1, Change::Established(addresses)));
+    }
+    let address = Ipv4Addr::new(10, 45, 0, 7);
+    assert_eq!(table.by_ipv4(address, Some("nat-a")), Some(subscriber(0)));
+    assert_eq!(table.by_ipv4(address, Some("nat-b")), Some(subscriber(1)));
+    assert_eq!(table.by_ipv4(address, Some("nat-c")), None);
+    // Three have it, and the question does not say which.
+    assert_eq!(table.by_ipv4(address, None), None);
+    for index in 1..3 {
+        table.apply(parts[0], &event(index, 2, Change::Released));
+    }
+    assert_eq!(table.by_ipv4(address, None), Some(subscriber(0)));
+}
+
+/// Without a domain, another SMF could know another session with the same address.
+#[test]
+fn an_address_without_a_domain_is_answered_by_a_complete_table_alone() {
+    let (table, parts) = table(2);
+    table.apply(parts[0], &event(0, 1, Change::Established(only_ipv4(1))));
+    let ask = || table.by_ipv4(Ipv4Addr::new(10, 45, 0, 1), None);
+    assert!(ask().is_some());
+    table.distrust(parts[1]);
+    assert!(ask().is_none());
+    assert!(who(&table, 1).is_some());
+    table.remove_smf(parts[1].smf);
+    assert!(ask().is_some());
+}
+
+#[test]
+fn the_longest_prefix_decides() {
+    let (table, parts) = table(1);
+    for (index, prefix) in [
+        (0, "2001:db8::/32"),
+        (1, "2001:db8:aa00::/56"),
+        (2, "2001:db8:aa00:7::/64"),
+        (3, "2001:db8:aa00:7::1/128"),
+        (4, "2001:db8:aa00:8::/61"),
+    ] {
+        let established = Change::Established(prefixes(&[prefix]));
+        table.apply(parts[0], &event(index, 1, established));
+    }
+    for (address, expected) in [
+        ("2001:db9::1", None),
+        ("2001:db8:1::1", Some(0)),
+        ("2001:db8:aa00:1::1", Some(1)),
+        ("2001:db8:aa00:7::2", Some(2)),
+        ("2001:db8:aa00:7::1", Some(3)),
+        ("2001:db8:aa00:f::1", Some(4)),
+    ] {
+        assert_eq!(who6(&table, address), expected.map(subscriber), "{address}");
+    }
+    table.apply(parts[0], &event(2, 2, Change::Released));
+    assert_eq!(who6(&table, "2001:db8:aa00:7::2"), Some(subscriber(1)));
+}
+
+#[test]
+fn the_whole_address_space_is_a_prefix_too() {
+    let (table, parts) = table(1);
+    table.apply(
+        parts[0],
+        &event(0, 1, Change::Established(prefixes(&["::/0"]))),
+    );
+    assert_eq!(who6(&table, "2001:db8::1"), Some(subscriber(0)));
+}
+
+/// Established at another SMF before the release from the first arrives.
+#[test]
+fn an_address_that_two_claim_is_nobodys_until_one_lets_go() {
+    for (first_time, second_time) in [(1, 2), (2, 1), (1, 1)] {
+        let (table, parts) = table(2);
+        let established = || Change::Established(only_ipv4(1));
+        table.apply(parts[0], &event(0, first_time, established()));
+        table.apply(parts[1], &event(1, second_time, established()));
+        assert_eq!(who(&table, 1), None);
+        table.apply(parts[0], &event(0, 9, Change::Released));
+        assert_eq!(who(&table, 1), Some(subscriber(1)));
+    }
+}
+
+#[test]
+fn a_prefix_that_two_claim_is_nobodys_whatever_holds_it() {
+    let (table, parts) = table(2);
+    let claim = |prefix| Change::Established(prefixes(&[prefix]));
+    table.apply(parts[0], &event(0, 1, claim("2001:db8::/32")));
+    table.apply(parts[0], &event(1, 1, claim("2001:db8:1::/64")));
+    table.apply(parts[1], &event(2, 1, claim("2001:db8:1::/64")));
+    assert_eq!(who6(&table, "2001:db8:1::1"), None);
+    table.apply(parts[0], &event(1, 2, Change::Released));
+    assert_eq!(who6(&table, "2001:db8:1::1"), Some(subscriber(2)));
+}
+
+/// A subscription that moved to another SMF with its address is itself at both.
+#[test]
+fn two_sessions_of_one_subscription_do_not_contend() {
+    for index in 0..3 {
+        let (table, parts) = table(2);
+        for part in &parts {
+            let established = Change::Established(only_ipv4(1));
+            table.apply(*part, &event(index, 1, established));
+        }
+        assert_eq!(who(&table, 1), Some(subscriber(index)));
+        table.apply(parts[0], &event(index, 5, Change::Released));
+        assert_eq!(who(&table, 1), Some(subscriber(index)));
+    }
+}
+
+#[test]
+fn a_word_that_was_overtaken_changes_nothing() {
+    let (table, parts) = table(1);
+    let part = parts[0];
+    let established = |last| Change::Established(only_ipv4(last));
+    table.apply(part, &event(0, 10, established(2)));
+    for late in [event(0, 9, established(1)), event(0, 9, Change::Released)] {
+        assert_eq!(table.apply(part, &late), Applied::Outdated);
+        assert_eq!(who(&table, 1), None);
+        assert_eq!(who(&table, 2), Some(subscriber(0)));
+    }
+    table.apply(part, &event(0, 20, Change::Released));
+    // The beginning comes after the end, or at the same time: nobody knows.
+    for time in [15, 20] {
+        let applied = table.apply(part, &event(0, time, established(1)));
+        assert_eq!(applied, Applied::Outdated);
+        assert_eq!(who(&table, 1), None);
+    }
+    table.apply(part, &event(0, 21, established(1)));
+    assert_eq!(who(&table, 1), Some(subscriber(0)));
+}
+
+#[test]
+fn an_end_before_its_beginning_is_remembered() {
+    let (table, parts) = table(1);
+    table.apply(parts[0], &event(0, 5, Change::Released));
+    table.apply(parts[0], &event(0, 4, Change::Established(only_ipv4(1))));
+    assert_eq!(who(&table, 1), None);
+}
+
+#[test]
+fn addresses_come_and_go_within_a_session() {
+    let (table, parts) = table(1);
+    let part = parts[0];
+    let mut addresses = prefixes(&["2001:db8:1::/64", "2001:db8:2::/64"]);
+    addresses.ipv4 = Some(ipv4(1, Some("nat-a")));
+    table.apply(part, &event(0, 1, Change::Established(addresses)));
+    let moved = |added, removed| Change::Moved { added, removed };
+    let nothing = Addresses::default;
+    table.apply(part, &event(0, 2, moved(only_ipv4(2), nothing())));
+    // A session has one IPv4 address.
+    assert_eq!(who(&table, 1), None);
+    assert_eq!(who(&table, 2), Some(subscriber(0)));
+    table.apply(
+        part,
+        &event(
+            0,
+            3,
+            moved(
+                prefixes(&["2001:db8:3::/64"]),
+                prefixes(&["2001:db8:1::/64"]),
+            ),
+        ),
+    );
+    for (address, expected) in [
+        ("2001:db8:1::1", None),
+        ("2001:db8:2::1", Some(subscriber(0))),
+        ("2001:db8:3::1", Some(subscriber(0))),
+    ] {
+        assert_eq!(who6(&table, address), expected, "{address}");
+    }
+    // Overtaken: what it takes away is taken away, what it brings is not.
+    let late = moved(only_ipv4(3), prefixes(&["2001:db8:2::/64"]));
+    assert_eq!(table.apply(part, &event(0, 2, late)), Applied::Outdated);
+    assert_eq!(who(&table, 3), None);
+    assert_eq!(who(&table, 2), Some(subscriber(0)));
+    assert_eq!(who6(&table, "2001:db8:2::1"), None);
+    table.apply(part, &event(0, 4, Change::Released));
+    assert_eq!(who(&table, 2), None);
+    assert_eq!(who6(&table, "2001:db8:3::1"), None);
+}
+
+#[test]
+fn what_moves_again_and_again_takes_no_more_room() {
+    let (table, parts) = table(1);
+    for time in 0..100 {
+        let added = prefixes(&[&format!("2001:db8:{time}::/64")]);
+        let removed = prefixes(&[&format!("2001:db8:{}::/64", time - time.min(1))]);
+        let moved = Change::Moved { added, removed };
+        table.apply(parts[0], &event(0, time, moved));
+        table.apply(parts[0], &event(1, time, Change::Established(only_ipv4(1))));
+    }
+    assert!(table.size().sessions <= 17, "{:?}", table.size());
+}
+
+#[test]
+fn an_smf_counts_from_the_end_of_its_report_until_it_is_lost() {
+    let (table, _) = table(0);
+    let smf = table.add_smf().unwrap();
+    let first = table.begin(smf);
+    table.apply(first, &event(0, 1, Change::Established(only_ipv4(1))));
+    assert_eq!(who(&table, 1), None);
+    table.complete(first);
+    assert_eq!(who(&table, 1), Some(subscriber(0)));
+    table.distrust(first);
+    assert_eq!(who(&table, 1), None);
+    // Nothing that is still on its way from the lost one is heard.
+    table.complete(first);
+    let late = event(0, 2, Change::Established(only_ipv4(1)));
+    assert_eq!(table.apply(first, &late), Applied::Outdated);
+    assert_eq!(who(&table, 1), None);
+    let second = table.begin(smf);
+    table.complete(second);
+    assert_eq!(who(&table, 1), None);
+    assert_eq!(table.apply(first, &late), Applied::Outdated);
+    // A report tells when a session began, which may be before what was heard last.
+    table.apply(second, &event(0, 1, Change::Established(only_ipv4(1))));
+    assert_eq!(who(&table, 1), Some(subscriber(0)));
+    table.distrust(first);
+    assert_eq!(who(&table, 1), Some(subscriber(0)));
+}
+
+#[test]
+fn what_does_not_count_is_swept_away() {
+    let (table, parts) = table(2);
+    for index in 0..250 {
+        let part = parts[usize::from(index % 2)];
+        let address = Change::Established(only_ipv4(index));
+        table.apply(part, &event(index, 1, address));
+    }
+    table.distrust(parts[0]);
+    let mut from = Some(0);
+    while let Some(place) = from {
+        from = table.sweep(place);
+    }
+    assert_eq!(table.size().sessions, 125);
+    assert_eq!(who(&table, 1), Some(subscriber(1)));
+    assert_eq!((table.size().trusted, table.size().distrusted), (1, 1));
+}
+
+#[test]
+fn a_full_table_is_not_complete_and_says_so() {
+    let table = SessionTable::new(2);
+    let part = table.begin(table.add_smf().unwrap());
+    table.complete(part);
+    for index in 0..3 {
+        let established = Change::Established(only_ipv4(index + 1));
+        let applied = table.apply(part, &event(index, 1, established));
+        let expected = if index < 2 {
+            Applied::Done
+        } else {
+            Applied::Full
+        };
+        assert_eq!(applied, expected);
+    }
+    assert_eq!(who(&table, 3), None);
+    assert_eq!(who(&table, 1), Some(subscriber(0)));
+    assert_eq!(table.by_ipv4(Ipv4Addr::new(10, 45, 0, 1), None), None);
+}
+
+#[test]
+fn the_place_of_an_smf_that_is_gone_is_taken_by_another() {
+    let (table, parts) = table(1);
+    table.apply(parts[0], &event(0, 1, Change::Established(only_ipv4(1))));
+    table.remove_smf(parts[0].smf);
+    let smf = table.add_smf().unwrap();
+    assert_eq!(smf, parts[0].smf);
+    let part = table.begin(smf);
+    table.complete(part);
+    assert_eq!(who(&table, 1), None);
+}
+
+const DOMAINS: [Option<&str>; 3] = [None, Some("nat-a"), Some("nat-b")];
+const PREFIXES: [&str; 7] = [
+    "2001:db8::/32",
+    "2001:db8::/56",
+    "2001:db8::/64",
+    "2001:db8:0:1::/64",
+    "2001:db8::1/128",
+    "2001:db8:0:1::/63",
+    "2001:db8:1::/48",
+];
+const ADDRESSES: [&str; 6] = [
+    "2001:db8::1",
+    "2001:db8::2",
+    "2001:db8:0:1::1",
+    "2001:db8:0:2::1",
+    "2001:db8:1::1",
+    "2001:db8:2::1",
+];
+
+#[derive(Debug, Clone)]
+enum Step {
+    Event(usize, u8, i64, ModelChange),
+    Begin(usize),
+    Complete(usize),
+    Distrust(usize),
+    Sweep,
+}
+
+#[derive(Debug, Clone)]
+enum ModelChange {
+    Established(Option<(u8, usize)>, Vec<usize>),
+    Released,
+    Moved(Option<(u8, usize)>, Vec<usize>, Option<u8>, Vec<usize>),
+}
+
+fn steps() -> impl Strategy<Value = Vec<Step>> {
+    let ipv4 = || prop::option::of((1_u8..4, 0..DOMAINS.len()));
+    let prefixes = || prop::collection::vec(0..PREFIXES.len(), 0..3);
+    let change = prop_oneof![
+        3 => (ipv4(), prefixes()).prop_map(|(ipv4, ipv6)| ModelChange::Established(ipv4, ipv6)),
+        2 => Just(ModelChange::Released),
+        2 => (ipv4(), prefixes(), prop::option::of(1_u8..4), prefixes())
+            .prop_map(|(a, b, c, d)| ModelChange::Moved(a, b, c, d)),
+    ];
+    let step = prop_oneof![
+        12 => (0..2_usize, 0..5_u8, 0..20_i64, change)
+            .prop_map(|(smf, who, time, change)| Step::Event(smf, who, time, change)),
+        1 => (0..2_usize).prop_map(Step::Begin),
+        2 => (0..2_usize).prop_map(Step::Complete),
+        1 => (0..2_usize).prop_map(Step::Distrust),
+        1 => Just(Step::Sweep),
+    ];
+    prop::collection::vec(step, 0..60)
+}
+
+/// The rules, as plainly as they can be written.
+#[derive(Default)]
+struct Model {
+    sessions: BTreeMap<(usize, u8), ModelSession>,
+    /// Counting, still reporting, and the number of the subscription.
+    smfs: [(bool, bool, u32); 2],
+}
+
+#[derive(Clone, Default)]
+struct ModelSession {
+    time: i64,
+    subscription: u32,
+    released: bool,
+    ipv4: Option<(u8, usize)>,
+    ipv6: Vec<usize>,
+}
+
+impl Model {
+    fn apply(&mut self, smf: usize, who: u8, time: i64, change: &ModelChange) {
+        let (counts, is_reporting, number) = self.smfs[smf];
+        if !counts && !is_reporting {
+            return;
+        }
+        let known = self.sessions.get(&(smf, who)).cloned();
+        let known = known.filter(|known| known.subscription == number);
+        let mut after = known.clone().unwrap_or_default();
+        after.subscription = number;
+        let late = known.as_ref().is_some_and(|known| time < known.time);
+        let is_tie = known
+            .as_ref()
+            .is_some_and(|known| time == known.time && known.released);
+        match change {
+            ModelChange::Established(..) | ModelChange::Moved(..)
+                if after.released && (late || is_tie) =>
+            {
+                return;
+            }
+            ModelChange::Established(..) | ModelChange::Released if late => return,
+            ModelChange::Established(ipv4, ipv6) => {
+                after.ipv4 = *ipv4;
+                after.ipv6.clone_from(ipv6);
+                after.released = false;
+            }
+            ModelChange::Released => {
+                after = ModelSession {
+                    subscription: number,
+                    released: true,
+                    ..ModelSession::default()
+                };
+            }
+            ModelChange::Moved(ipv4, ipv6, no_ipv4, no_ipv6) => {
+                if no_ipv4.is_some() && after.ipv4.map(|(address, _)| address) == *no_ipv4 {
+                    after.ipv4 = None;
+                }
+                after.ipv6.retain(|prefix| !no_ipv6.contains(prefix));
+                if !late {
+                    after.released = false;
+                    after.ipv4 = ipv4.or(after.ipv4);
+                    after.ipv6.extend(ipv6);
+                }
+            }
+        }
+        after.time = known.map_or(time, |known| known.time.max(time));
+        self.sessions.insert((smf, who), after);
+    }
+
+    fn counting(&self) -> impl Iterator<Item = (u8, &ModelSession)> {
+        let counting = self.sessions.iter().filter(|((smf, _), session)| {
+            self.smfs[*smf].0 && self.smfs[*smf].2 == session.subscription
+        });
+        counting.map(|((_, who), session)| (*who, session))
+    }
+
+    fn by_ipv4(&self, address: u8, domain: Option<usize>) -> Option<u8> {
+        if domain.is_none() && !self.smfs.iter().all(|(counts, ..)| *counts) {
+            return None;
+        }
+        let claims = self.counting().filter(|(_, session)| {
+            session.ipv4.is_some_and(|(own, own_domain)| {
+                own == address && domain.is_none_or(|domain| own_domain == domain)
+            })
+        });
+        one(claims.map(|(who, _)| who))
+    }
+
+    /// Sweeping decides when a prefix that does not count stops hiding a shorter one.
+    fn by_ipv6(&self, address: Ipv6Addr) -> Option<u8> {
+        let of = |index: &usize| PREFIXES[*index].parse::<Ipv6Net>().unwrap();
+        let length = |session: &ModelSession| {
+            let holding = session
+                .ipv6
+                .iter()
+                .map(of)
+                .filter(|net| net.contains(&address));
+            holding.map(|net| net.prefix_len()).max()
+        };
+        let longest = self
+            .counting()
+            .filter_map(|(_, session)| length(session))
+            .max();
+        one(self
+            .counting()
+            .filter(|(_, session)| longest.is_some() && length(session) == longest)
+            .map(|(who, _)| who))
+    }
+
+    fn sweep(&mut self) {
+        let smfs = self.smfs;
+        self.sessions.retain(|(smf, _), session| {
+            let (counts, reporting, subscription) = smfs[*smf];
+            (counts || reporting) && session.subscription == subscription
+        });
+    }
+}
+
+fn one(mut who: impl Iterator<Item = u8>) -> Option<u8> {
+    let first = who.next()?;
+    who.all(|other| other == first).then_some(first)
+}
+
+fn addresses(own: Option<(u8, usize)>, ipv6: &[usize]) -> Addresses {
+    Addresses {
+        ipv4: own.map(|(last, domain)| ipv4(last, DOMAINS[domain])),
+        ipv6: ipv6
+            .iter()
+            .map(|index| PREFIXES[*index].parse().unwrap())
+            .collect(),
+    }
+}
+
+fn change(change: &ModelChange) -> Change {
+    match change {
+        ModelChange::Established(own, ipv6) => Change::Established(addresses(*own, ipv6)),
+        ModelChange::Released => Change::Released,
+        ModelChange::Moved(own, ipv6, no_ipv4, no_ipv6) => Change::Moved {
+            added: addresses(*own, ipv6),
+            removed: addresses(no_ipv4.map(|last| (last, 0)), no_ipv6),
+        },
+    }
+}
+
+proptest! {
+    #[test]
+    fn the_table_says_what_the_model_says(steps in steps()) {
+        let table = SessionTable::new(1000);
+        let smfs: Vec<SmfId> = (0..2).map(|_| table.add_smf().unwrap()).collect();
+        let mut parts: Vec<Part> = smfs.iter().map(|smf| table.begin(*smf)).collect();
+        let mut model = Model {
+            smfs: [(false, true, 1); 2],
+            ..Model::default()
+        };
+        for step in &steps {
+            match step {
+                Step::Event(smf, who, time, what) => {
+                    table.apply(parts[*smf], &event(*who, *time, change(what)));
+                    model.apply(*smf, *who, *time, what);
+                }
+                Step::Begin(smf) => {
+                    parts[*smf] = table.begin(smfs[*smf]);
+                    let number = model.smfs[*smf].2;
+                    model.smfs[*smf] = (false, true, number + 1);
+                }
+                Step::Complete(smf) => {
+                    table.complete(parts[*smf]);
+                    let (counts, reporting, number) = model.smfs[*smf];
+                    model.smfs[*smf] = (counts || reporting, false, number);
+                }
+                Step::Distrust(smf) => {
+                    table.distrust(parts[*smf]);
+                    let number = model.smfs[*smf].2;
+                    model.smfs[*smf] = (false, false, number);
+                }
+                Step::Sweep => {
+                    let mut from = Some(0);
+                    while let Some(place) = from {
+                        from = table.sweep(place);
+                    }
+                    model.sweep();
+                }
+            }
+            for last in 0..5_u8 {
+                let address = Ipv4Addr::new(10, 45, 0, last);
+                prop_assert_eq!(
+                    table.by_ipv4(address, None),
+                    model.by_ipv4(last, None).map(subscriber)
+                );
+                for (domain, name) in DOMAINS.iter().enumerate().skip(1) {
+                    prop_assert_eq!(
+                        table.by_ipv4(address, *name),
+                        model.by_ipv4(last, Some(domain)).map(subscriber)
+                    );
+                }
+            }
+            for text in ADDRESSES {
+                let address: Ipv6Addr = text.parse().unwrap();
+                let told = table.by_ipv6(address);
+                // What does not count may hide what does, and never shows.
+                prop_assert!(
+                    told.is_none() || told == model.by_ipv6(address).map(subscriber),
+                    "{}", text
+                );
+            }
+        }
+    }
+
+    /// Sessions move between SMFs whose clocks differ and tick slowly; words overtake each other.
+    #[test]
+    fn whatever_the_order_nobody_gets_the_address_of_another(
+        moves in prop::collection::vec((0..3_usize, 0..6_u8, 1..4_u8, 0..2_i64), 1..40),
+        skews in prop::array::uniform3(-50_i64..50),
+        order in prop::collection::vec(any::<u32>(), 120),
+    ) {
+        let (table, parts) = table(3);
+        let mut owners: BTreeMap<u8, (usize, u8)> = BTreeMap::new();
+        let mut words: Vec<(Part, SessionEvent)> = Vec::new();
+        let mut now = 0;
+        for (smf, who, address, pause) in moves {
+            now += pause;
+            let told = owners.remove(&address);
+            if let Some((smf, who)) = told {
+                words.push((parts[smf], event(who, now + skews[smf], Change::Released)));
+            }
+            // A subscription has one session at an SMF here.
+            let elsewhere = owners.iter().find(|(_, own)| **own == (smf, who));
+            if let Some(elsewhere) = elsewhere.map(|(address, _)| *address) {
+                owners.remove(&elsewhere);
+                words.push((parts[smf], event(who, now + skews[smf], Change::Released)));
+            }
+            owners.insert(address, (smf, who));
+            let established = Change::Established(only_ipv4(address));
+            words.push((parts[smf], event(who, now + skews[smf], established)));
+        }
+        let mut words: Vec<_> = order.iter().zip(words).collect();
+        words.sort_by_key(|(place, _)| **place);
+        for (_, (part, word)) in &words {
+            table.apply(*part, word);
+        }
+        for address in 1..4 {
+            let told = who(&table, address);
+            let owner = owners.get(&address).map(|(_, who)| subscriber(*who));
+            prop_assert!(told.is_none() || told == owner, "{address}: {told:?}");
+        }
+    }
+}

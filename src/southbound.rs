@@ -1,0 +1,290 @@
+//! From `[core]` to the functions that a lookup asks: which are configured, which are discovered,
+//! whether a proxy stands between, and what the NRF knows of us.
+
+use std::sync::Arc;
+
+use adapters::bsf::Bsf;
+use adapters::nrf::{self, Criteria, N6Directory};
+use adapters::sbi::{self, ApiRoot, Client, Instance, NfType, Route, Scp, ServiceName};
+use adapters::udm::Udm;
+use adapters::udm::events::UdmEvents;
+use adapters::upf::Upf;
+use tokio::runtime::Handle;
+use tokio::sync::watch;
+use tokio::time::Instant;
+use uuid::Uuid;
+
+use crate::config::{self, Config, Discovered};
+use crate::feeds::{SmfClients, Tellers};
+use crate::lookup::CoreFunctions;
+use crate::tls::{HTTP2, TlsError};
+
+/// Sessions that an SMF reports with its answer to a subscription: some thousands.
+const MAX_REPORT_BYTES: usize = 1024 * 1024;
+
+/// The functions of the core, as they are reached.
+pub(crate) struct Southbound {
+    /// What a lookup asks.
+    pub(crate) functions: CoreFunctions,
+    /// Whose readiness is ours.
+    pub(crate) udm: Client,
+    /// What tells unasked.
+    pub(crate) tellers: Tellers,
+    /// What we are to the NRF.
+    pub(crate) membership: Membership,
+}
+
+/// What ties us to the NRF for as long as we run.
+#[derive(Default)]
+pub(crate) struct Membership {
+    registration: Option<nrf::Registration>,
+    /// Its tasks keep the instances up to date.
+    _discovery: Option<nrf::Discovery>,
+}
+
+impl Membership {
+    /// Tells the NRF that we go.
+    pub(crate) async fn end(self, deadline: Instant) {
+        if let Some(registration) = self.registration {
+            registration.end(deadline).await;
+        }
+    }
+}
+
+impl Southbound {
+    /// Begins to connect, to register and to discover. Must be called within a Tokio runtime.
+    pub(crate) fn start(
+        config: &Config,
+        drivers: Vec<Handle>,
+        metrics: &sbi::Metrics,
+    ) -> Result<Self, TlsError> {
+        let Config { core, feeds, .. } = config;
+        let settings = settings(core, drivers)?;
+        // Asked by tasks in the background, the last time when the worker threads have ended.
+        let of_nrf = sbi::Settings {
+            drivers: Vec::new(),
+            ..settings.clone()
+        };
+        let nrf = (!core.nrf.is_empty())
+            .then(|| Client::new(NfType::Nrf, core.nrf.clone(), &of_nrf, metrics.clone()));
+        let plan = Plan {
+            core,
+            tokens: nrf.as_ref().filter(|_| core.tokens.enabled).map(|nrf| {
+                let requester = &core.discovery.requester_nf_type;
+                sbi::Tokens::new(nrf, settings.nf_instance_id, requester)
+            }),
+            discovery: nrf
+                .as_ref()
+                .map(|nrf| nrf::Discovery::new(nrf, discovery(core))),
+            scp: (!core.scp.is_empty()).then(|| Scp::new(core.scp.clone(), &settings, metrics)),
+            settings: &settings,
+            metrics,
+        };
+        let udm = plan.client(Discovered::Udm, &core.udm);
+        let bsf = core.has(Discovered::Bsf);
+        let bsf = bsf.then(|| Bsf::new(&plan.client(Discovered::Bsf, &core.bsf)));
+        let upf = core.has(Discovered::Upf);
+        let upf = upf.then(|| plan.upf(nrf.as_ref()));
+        // Subscriptions are kept by tasks in the background, which end when the workers have.
+        let of_feeds = sbi::Settings {
+            max_response_bytes: MAX_REPORT_BYTES,
+            ..of_nrf
+        };
+        let telling = Plan {
+            settings: &of_feeds,
+            tokens: plan.tokens.clone(),
+            discovery: plan.discovery.clone(),
+            scp: plan.scp.clone(),
+            ..plan
+        };
+        let tellers = telling.tellers(feeds, &udm);
+        let registers = core.registration.enabled;
+        let registration = nrf
+            .filter(|_| registers)
+            .map(|nrf| nrf::Registration::start(&nrf, profile(core, settings.nf_instance_id)));
+        Ok(Self {
+            functions: CoreFunctions {
+                udm: Udm::new(udm.clone()),
+                bsf,
+                upf,
+            },
+            udm,
+            tellers,
+            membership: Membership {
+                registration,
+                _discovery: plan.discovery,
+            },
+        })
+    }
+}
+
+/// What all clients are made from.
+struct Plan<'a> {
+    core: &'a config::Core,
+    settings: &'a sbi::Settings,
+    metrics: &'a sbi::Metrics,
+    tokens: Option<sbi::Tokens>,
+    discovery: Option<nrf::Discovery>,
+    scp: Option<Scp>,
+}
+
+impl Plan<'_> {
+    /// A client of these instances, or of those that are discovered.
+    fn client(&self, function: Discovered, roots: &[ApiRoot]) -> Client {
+        let criteria = self.criteria(function);
+        let is_discovered = self.core.discovers(function);
+        let delegates = self.core.scp_discovers && is_discovered;
+        let route = match self.scp.clone() {
+            None => Route::Direct,
+            Some(scp) if delegates => Route::Delegated(scp, criteria.delegation()),
+            Some(scp) => Route::Proxy(scp),
+        };
+        let client = Client::with(
+            criteria.nf_type,
+            roots.iter().cloned().map(Instance::from).collect(),
+            route,
+            self.tokens.clone(),
+            self.settings,
+            self.metrics.clone(),
+        );
+        if let Some(discovery) = &self.discovery
+            && is_discovered
+            && !delegates
+        {
+            discovery.follow(criteria, client.clone());
+        }
+        client
+    }
+
+    fn upf(&self, nrf: Option<&Client>) -> Upf {
+        let client = self.client(Discovered::Upf, &self.core.upf);
+        match nrf {
+            Some(nrf)
+                if self.core.discovery.upf_by_address
+                    && self.core.discovers(Discovered::Upf)
+                    && !self.core.scp_discovers =>
+            {
+                let criteria = self.criteria(Discovered::Upf);
+                let directory = N6Directory::new(nrf, criteria, discovery(self.core));
+                Upf::with_directory(&client, directory)
+            }
+            _ => Upf::new(&client),
+        }
+    }
+
+    /// Who tells, as far as anybody is to.
+    fn tellers(&self, feeds: &config::Feeds, udm: &Client) -> Tellers {
+        let configured: Arc<[Instance]> =
+            self.core.smf.iter().cloned().map(Instance::from).collect();
+        let smfs = match &self.discovery {
+            Some(discovery) if feeds.sessions && configured.is_empty() => {
+                let services = vec![ServiceName::NsmfEventExposure];
+                discovery.watch(self.criteria_of(NfType::Smf, services))
+            }
+            _ => watch::channel(configured).1,
+        };
+        let smf_clients = SmfClients {
+            route: self.scp.clone().map_or(Route::Direct, Route::Proxy),
+            tokens: self.tokens.clone(),
+            settings: self.settings.clone(),
+            metrics: self.metrics.clone(),
+        };
+        let told_by_udm = if feeds.equipment || feeds.consent {
+            self.client(Discovered::Udm, &self.core.udm)
+        } else {
+            udm.clone()
+        };
+        Tellers {
+            smfs,
+            smf_clients,
+            udm: UdmEvents::new(&told_by_udm),
+            nf_instance_id: self.settings.nf_instance_id,
+        }
+    }
+
+    fn criteria(&self, function: Discovered) -> Criteria {
+        let (nf_type, services) = match function {
+            Discovered::Udm => (
+                NfType::Udm,
+                vec![
+                    ServiceName::NudmUecm,
+                    ServiceName::NudmSdm,
+                    ServiceName::NudmEe,
+                ],
+            ),
+            Discovered::Bsf => (NfType::Bsf, vec![ServiceName::NbsfManagement]),
+            Discovered::Upf => (NfType::Upf, vec![ServiceName::NupfGueip]),
+        };
+        self.criteria_of(nf_type, services)
+    }
+
+    fn criteria_of(&self, nf_type: NfType, services: Vec<ServiceName>) -> Criteria {
+        let discovery = &self.core.discovery;
+        Criteria {
+            nf_type,
+            services,
+            requester_nf_type: discovery.requester_nf_type.clone(),
+            requester_nf_instance_id: self.settings.nf_instance_id,
+            dnn: discovery.dnn.clone(),
+            snssais: discovery.snssais.clone(),
+            plmns: discovery.plmns.clone(),
+            preferred_locality: discovery.preferred_locality.clone(),
+            nf_set: discovery.nf_set.clone(),
+        }
+    }
+}
+
+fn discovery(core: &config::Core) -> nrf::DiscoverySettings {
+    nrf::DiscoverySettings {
+        longest_period: core.discovery.longest_period,
+        ..nrf::DiscoverySettings::default()
+    }
+}
+
+fn settings(core: &config::Core, drivers: Vec<Handle>) -> Result<sbi::Settings, TlsError> {
+    let configured = [
+        &core.udm, &core.bsf, &core.upf, &core.smf, &core.nrf, &core.scp,
+    ];
+    let mut roots = configured.into_iter().flatten();
+    // A bridge that speaks in clear to its core needs no trust store; but an NRF in clear may name
+    // instances that speak TLS, and who says whom to trust expects that.
+    let may_find = !core.nrf.is_empty() && core.tls.ca_file.is_some();
+    let tls = (roots.any(ApiRoot::is_https) || may_find)
+        .then(|| crate::tls::client_config(&core.tls, &[HTTP2]))
+        .transpose()?;
+    let outlier = &core.outlier;
+    Ok(sbi::Settings {
+        connections_per_endpoint: core.connections_per_endpoint,
+        drivers,
+        connect_timeout: core.connect_timeout,
+        keep_alive_interval: core.keep_alive_interval,
+        keep_alive_timeout: core.keep_alive_timeout,
+        max_attempts: core.max_attempts,
+        max_in_flight: core.max_calls_in_flight,
+        hedge_quantile: (core.hedge_quantile > 0.0).then_some(core.hedge_quantile),
+        outlier: sbi::OutlierSettings {
+            consecutive_failures: outlier.consecutive_failures,
+            eject_for: outlier.eject_for,
+            eject_max: outlier.eject_max,
+            slow: outlier.slow,
+        },
+        nf_instance_id: core.nf_instance_id.unwrap_or_else(Uuid::new_v4),
+        tls,
+        ..sbi::Settings::default()
+    })
+}
+
+fn profile(core: &config::Core, nf_instance_id: Uuid) -> nrf::NfProfile {
+    let registration = core.registration.clone();
+    nrf::NfProfile {
+        nf_instance_id,
+        nf_type: registration.nf_type,
+        plmns: registration.plmns,
+        snssais: registration.snssais,
+        fqdn: registration.fqdn,
+        ipv4_addresses: registration.ipv4_addresses,
+        ipv6_addresses: registration.ipv6_addresses,
+        locality: registration.locality,
+        nf_sets: registration.nf_sets,
+    }
+}

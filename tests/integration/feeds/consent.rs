@@ -1,0 +1,131 @@
+//! What a subscriber allows, told by the UDM when it is another thing.
+
+use std::time::Duration;
+
+use serde_json::{Value, json};
+
+use super::support::{
+    CONSENT, FIRST, fed, forget_subscriptions, live, losses, notifications, subscriptions,
+};
+use crate::support::client::{Ask, Connection};
+use crate::support::control::{GET_3GPP, GET_UC_DATA};
+use crate::support::{Rig, eventually};
+
+fn body() -> Value {
+    json!({"phoneNumber": "123456789"})
+}
+
+fn refused() -> Value {
+    json!({"NW_CAP_EXPOSURE": "CONSENT_NOT_GIVEN"})
+}
+
+fn given() -> Value {
+    json!({"NW_CAP_EXPOSURE": "CONSENT_GIVEN"})
+}
+
+/// A bridge that asks for consent and is told of it, once it is told of the first subscriber's.
+async fn covered(lifetime: Duration) -> Rig {
+    let rig = fed(CONSENT, |config| {
+        config.consent.mode = pei_bridge::config::ConsentMode::Core;
+        config.cache.consent = lifetime;
+    })
+    .await;
+    rig.ask(&body()).await.is_imei("490154203237518");
+    eventually("the consent is covered", async || {
+        (live(&rig.bridge, "consent").await > 0.5).then_some(())
+    })
+    .await;
+    // From now on it is believed for long.
+    rig.ask(&body()).await.is_imei("490154203237518");
+    rig
+}
+
+#[tokio::test]
+async fn a_refusal_and_a_consent_show_at_once() {
+    let rig = covered(Duration::from_mins(1)).await;
+    for round in 0..3 {
+        rig.control.consent(FIRST, &refused()).await;
+        let answer = rig.ask(&body()).await;
+        assert_eq!(answer.status, 403, "{round}");
+        rig.control.consent(FIRST, &given()).await;
+        rig.ask(&body()).await.is_imei("490154203237518");
+    }
+}
+
+#[tokio::test]
+async fn a_consent_is_believed_for_long_while_changes_are_told() {
+    let rig = covered(Duration::from_millis(100)).await;
+    rig.control.reset().await;
+    tokio::time::sleep(Duration::from_millis(400)).await;
+    rig.ask(&body()).await.is_imei("490154203237518");
+    assert_eq!(rig.control.count(GET_UC_DATA).await, 0);
+}
+
+/// The core is asked for the device while the refusal is told.
+#[tokio::test]
+async fn a_refusal_stops_an_answer_on_its_way() {
+    let rig = covered(Duration::from_mins(1)).await;
+    rig.control
+        .swap_device(FIRST, "imeisv-3569380312345101")
+        .await;
+    // A device that is not remembered.
+    let body = json!({"phoneNumber": "34600000003"});
+    let third = "imsi-001010000000003";
+    rig.control.fault(GET_3GPP, &json!({"status": 500})).await;
+    rig.ask(&body).await.is_error(502, "BAD_GATEWAY");
+    eventually("the consent is covered", async || {
+        (live(&rig.bridge, "consent").await > 1.5).then_some(())
+    })
+    .await;
+    rig.control
+        .fault(GET_3GPP, &json!({"latencyMs": 1000}))
+        .await;
+    rig.control.reset().await;
+    let mut connection = Connection::http1(rig.bridge.api).await;
+    let ask = Ask::identifier(&body);
+    let asking = tokio::spawn(async move { connection.send(&ask).await });
+    eventually("the core is asked for the device", async || {
+        (rig.control.count(GET_3GPP).await == 1).then_some(())
+    })
+    .await;
+    rig.control.consent(third, &refused()).await;
+    assert_eq!(asking.await.unwrap().status, 403);
+}
+
+#[tokio::test]
+async fn a_subscription_that_the_core_forgot_ends_them_all() {
+    let rig = covered(Duration::from_millis(200)).await;
+    notifications(rig.control, "lose").await;
+    rig.control.consent(FIRST, &refused()).await;
+    forget_subscriptions(rig.control).await;
+    rig.control
+        .fault("Subscribe", &json!({"status": 500}))
+        .await;
+    eventually("the loss shows", async || {
+        (losses(&rig.bridge, "consent").await > 0.5).then_some(())
+    })
+    .await;
+    tokio::time::sleep(Duration::from_millis(200)).await;
+    assert_eq!(rig.ask(&body()).await.status, 403);
+}
+
+#[tokio::test]
+async fn there_are_no_more_subscriptions_than_configured() {
+    let rig = fed(CONSENT, |config| {
+        config.consent.mode = pei_bridge::config::ConsentMode::Core;
+        config.feeds.consent_entries = 2;
+    })
+    .await;
+    for number in ["123456789", "34600000002", "34600000003", "34600000103"] {
+        rig.ask(&json!({"phoneNumber": number})).await;
+    }
+    eventually("two are covered", async || {
+        (live(&rig.bridge, "consent").await > 1.5).then_some(())
+    })
+    .await;
+    for number in ["34600000003", "34600000103"] {
+        let answer = rig.ask(&json!({"phoneNumber": number})).await;
+        assert_eq!(answer.status, 200);
+    }
+    assert_eq!(subscriptions(rig.control).await.len(), 2);
+}

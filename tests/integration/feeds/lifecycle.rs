@@ -1,0 +1,87 @@
+//! Subscriptions are prolonged while we are there, and ended when we leave.
+
+use std::time::Duration;
+
+use serde_json::{Value, json};
+use simcore::{Options, Settings};
+
+use super::support::{Wanted, fed, fed_by, live, losses, subscriptions, until_live};
+use crate::support::eventually;
+
+const ALL: Wanted = Wanted {
+    sessions: true,
+    equipment: true,
+    consent: true,
+};
+
+#[tokio::test]
+async fn leaving_ends_every_subscription() {
+    let rig = fed(ALL, |config| {
+        config.consent.mode = pei_bridge::config::ConsentMode::Core;
+    })
+    .await;
+    rig.ask(&json!({"phoneNumber": "123456789"})).await;
+    eventually("the consent is covered", async || {
+        (live(&rig.bridge, "consent").await > 0.5).then_some(())
+    })
+    .await;
+    assert_eq!(subscriptions(rig.control).await.len(), 3);
+    rig.bridge.stop();
+    rig.bridge.ended().await;
+    assert_eq!(subscriptions(rig.control).await, Vec::<Value>::new());
+}
+
+#[tokio::test]
+async fn a_core_that_cannot_be_told_goodbye_does_not_keep_us() {
+    let rig = fed(ALL, |_| {}).await;
+    for operation in ["DeleteIndividualSubcription", "DeleteEeSubscription"] {
+        rig.control.fault(operation, &json!({"mode": "hang"})).await;
+    }
+    rig.bridge.stop();
+    rig.bridge.ended().await;
+}
+
+/// The core grants less than is asked for, and less than the time between two looks.
+#[tokio::test]
+async fn subscriptions_are_prolonged_before_they_end() {
+    let options = Options {
+        settings: Settings {
+            subscription_seconds: 1,
+            ..Settings::default()
+        },
+        ..Options::default()
+    };
+    let rig = fed_by(options, ALL, |config| {
+        config.feeds.check_interval = Duration::from_mins(1);
+    })
+    .await;
+    rig.control.reset().await;
+    eventually("both were prolonged", async || {
+        let calls = rig.control.calls().await;
+        let count = |operation: &str| calls[operation].as_u64().unwrap_or(0);
+        let sessions = count("ReplaceIndividualSubcription");
+        (sessions >= 3 && count("UpdateEeSubscription") >= 1).then_some(())
+    })
+    .await;
+    for feed in ["sessions", "equipment"] {
+        assert!(losses(&rig.bridge, feed).await < 0.5, "{feed}");
+    }
+    until_live(&rig.bridge, ALL).await;
+}
+
+/// The subscription is known still, and the core does not answer.
+#[tokio::test]
+async fn a_core_that_does_not_answer_is_not_trusted() {
+    let rig = fed(ALL, |_| {}).await;
+    for operation in ["GetIndividualSubcription", "UpdateEeSubscription"] {
+        rig.control.fault(operation, &json!({"status": 500})).await;
+    }
+    for feed in ["sessions", "equipment"] {
+        eventually("the loss shows", async || {
+            (losses(&rig.bridge, feed).await > 0.5).then_some(())
+        })
+        .await;
+    }
+    rig.control.clear_faults().await;
+    until_live(&rig.bridge, ALL).await;
+}

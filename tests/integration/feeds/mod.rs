@@ -1,0 +1,11 @@
+//! What the core tells unasked: sessions, equipment, consent.
+//!
+//! The control listener of the simulated core replies to a change when its notifications are
+//! acknowledged, so that what is asked afterwards has to know it.
+
+mod callback;
+mod consent;
+mod equipment;
+mod lifecycle;
+mod sessions;
+mod support;

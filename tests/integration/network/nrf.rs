@@ -1,0 +1,133 @@
+//! Registration, discovery, and an NRF that goes.
+
+use std::time::Duration;
+
+use serde_json::json;
+use simcore::{Dialect, NfType};
+
+use super::{IMEI, NUMBER, Network, is_answered, until_answered};
+use crate::support::{Bridge, eventually};
+
+const EVERY_FUNCTION: [(NfType, u16); 4] = [
+    (NfType::Nrf, 1),
+    (NfType::Udm, 2),
+    (NfType::Bsf, 1),
+    (NfType::Upf, 2),
+];
+
+#[tokio::test]
+async fn every_function_is_found_at_the_nrf() {
+    let network = Network::start(&EVERY_FUNCTION, |_| {}).await;
+    let bridge = Bridge::start(&network.config());
+    until_answered(&bridge).await;
+    for body in [
+        json!({ "phoneNumber": NUMBER }),
+        json!({ "networkAccessIdentifier": "123456789@domain.com" }),
+        json!({ "ipv6Address": "2001:db8:85a3:8d3:1:2:3:4" }),
+        json!({ "ipv4Address": { "publicAddress": "84.125.93.10", "publicPort": 59765 } }),
+    ] {
+        eventually("found as well", async || {
+            let answer = bridge.ask(&body).await;
+            (answer.status == 200).then(|| answer.is_imei(IMEI))
+        })
+        .await;
+    }
+}
+
+#[tokio::test]
+async fn the_bridge_is_registered_for_as_long_as_it_runs() {
+    let network = Network::start(&EVERY_FUNCTION, |options| {
+        options.settings.heart_beat_timer = 1;
+    })
+    .await;
+    let (control, nrf) = (network.control, network.one(NfType::Nrf));
+    let bridge = Bridge::start(&network.config());
+    eventually("heart-beats come", async || {
+        (control.count("UpdateNFInstance").await >= 2).then_some(())
+    })
+    .await;
+    assert_eq!(control.count("RegisterNFInstance").await, 1);
+    control.order(&nrf.id, "restart").await;
+    eventually("it registers again at an NRF that forgot it", async || {
+        (control.count("RegisterNFInstance").await == 2).then_some(())
+    })
+    .await;
+    bridge.stop();
+    bridge.ended().await;
+    assert_eq!(control.count("DeregisterNFInstance").await, 1);
+}
+
+#[tokio::test]
+async fn without_the_nrf_nothing_is_lost() {
+    let network = Network::start(&EVERY_FUNCTION, |options| {
+        // Every result is out of date before the test ends.
+        options.settings.validity_period = 1;
+        options.settings.heart_beat_timer = 1;
+    })
+    .await;
+    let bridge = Bridge::start(&network.config());
+    until_answered(&bridge).await;
+    let ipv4 = json!({ "ipv4Address": { "publicAddress": "84.125.93.10", "publicPort": 59765 } });
+    eventually("the UPF of the address is known", async || {
+        (bridge.ask(&ipv4).await.status == 200).then_some(())
+    })
+    .await;
+    network
+        .control
+        .order(&network.one(NfType::Nrf).id, "kill")
+        .await;
+    for _ in 0..30 {
+        is_answered(&bridge, &json!({ "phoneNumber": NUMBER })).await;
+        is_answered(&bridge, &ipv4).await;
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+}
+
+#[tokio::test]
+async fn an_instance_that_is_suspended_is_asked_no_more() {
+    let network = Network::start(&EVERY_FUNCTION, |options| {
+        options.settings.validity_period = 1;
+    })
+    .await;
+    let (control, udms) = (network.control, network.all(NfType::Udm));
+    let bridge = Bridge::start(&network.config());
+    until_answered(&bridge).await;
+    control.order(&udms[0].id, "suspend").await;
+    eventually("the other one has all the calls", async || {
+        control.reset_at(&udms[0].id).await;
+        for _ in 0..10 {
+            is_answered(&bridge, &json!({ "phoneNumber": NUMBER })).await;
+        }
+        (control.total_at(&udms[0].id).await == 0).then_some(())
+    })
+    .await;
+    control.order(&udms[0].id, "resume").await;
+    eventually("it is asked again", async || {
+        is_answered(&bridge, &json!({ "phoneNumber": NUMBER })).await;
+        (control.total_at(&udms[0].id).await > 0).then_some(())
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn an_nrf_that_shows_nobody_to_an_nef_shows_them_to_an_af() {
+    let instances = [(NfType::Nrf, 1), (NfType::Udm, 1)];
+    let network = Network::start(&instances, |options| options.dialect = Dialect::Open5gs).await;
+    let mut config = network.config();
+    let as_nef = Bridge::start(&config);
+    let control = network.control;
+    eventually("it has asked", async || {
+        (control.count("SearchNFInstances").await >= 3).then_some(())
+    })
+    .await;
+    let answer = as_nef.ask(&json!({ "phoneNumber": NUMBER })).await;
+    assert_eq!(answer.status, 503, "nobody is there");
+    config.core.discovery.requester_nf_type = "AF".to_owned();
+    let as_af = Bridge::start(&config);
+    // This UDM knows no phone number: it says so, which takes that it was found.
+    eventually("somebody is there", async || {
+        let answer = as_af.ask(&json!({ "phoneNumber": NUMBER })).await;
+        (answer.status == 404).then_some(())
+    })
+    .await;
+}
