@@ -15,7 +15,7 @@ use tokio::time::Instant;
 use uuid::Uuid;
 
 use crate::config::{self, Config, Discovered};
-use crate::feeds::{SmfClients, Tellers};
+use crate::feeds::{Instances, SmfClients, Tellers};
 use crate::lookup::CoreFunctions;
 use crate::tls::{HTTP2, TlsError};
 
@@ -97,11 +97,21 @@ impl Southbound {
             scp: plan.scp.clone(),
             ..plan
         };
-        let tellers = telling.tellers(feeds, &udm);
         let registers = core.registration.enabled;
         let registration = nrf
+            .as_ref()
             .filter(|_| registers)
-            .map(|nrf| nrf::Registration::start(&nrf, profile(core, settings.nf_instance_id)));
+            .map(|nrf| nrf::Registration::start(nrf, profile(core, settings.nf_instance_id)));
+        let instances = nrf.zip(telling.discovery.clone()).map(|(nrf, discovery)| {
+            let registered = registration.as_ref().map(nrf::Registration::generation);
+            Instances {
+                nrf,
+                discovery,
+                // Nobody registers: nothing is to be waited for.
+                registered: registered.unwrap_or_else(|| watch::channel(1).1),
+            }
+        });
+        let tellers = telling.tellers(feeds, &udm, instances);
         Ok(Self {
             functions: CoreFunctions {
                 udm: Udm::new(udm.clone()),
@@ -173,7 +183,12 @@ impl Plan<'_> {
     }
 
     /// Who tells, as far as anybody is to.
-    fn tellers(&self, feeds: &config::Feeds, udm: &Client) -> Tellers {
+    fn tellers(
+        &self,
+        feeds: &config::Feeds,
+        udm: &Client,
+        instances: Option<Instances>,
+    ) -> Tellers {
         let configured: Arc<[Instance]> =
             self.core.smf.iter().cloned().map(Instance::from).collect();
         let smfs = match &self.discovery {
@@ -195,6 +210,7 @@ impl Plan<'_> {
             udm.clone()
         };
         Tellers {
+            instances,
             smfs,
             smf_clients,
             udm: UdmEvents::new(&told_by_udm),
@@ -268,6 +284,8 @@ fn settings(core: &config::Core, drivers: Vec<Handle>) -> Result<sbi::Settings, 
             eject_max: outlier.eject_max,
             slow: outlier.slow,
         },
+        nf_type: core.discovery.requester_nf_type.clone(),
+        correlation_info: core.correlation_info,
         nf_instance_id: core.nf_instance_id.unwrap_or_else(Uuid::new_v4),
         tls,
         ..sbi::Settings::default()

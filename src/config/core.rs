@@ -59,6 +59,8 @@ pub struct Core {
     /// A question that takes longer than this share of those before it is asked of a second
     /// instance as well; 0: never.
     pub hedge_quantile: f64,
+    /// Whether requests about a subscription name it in `3gpp-Sbi-Correlation-Info` as well.
+    pub correlation_info: bool,
     /// Who we are to the core (`user-agent: NEF-…`); made at random where absent.
     pub nf_instance_id: Option<uuid::Uuid>,
     /// For apiRoots with `https`.
@@ -106,6 +108,7 @@ impl Default for Core {
             max_attempts: DEFAULT_MAX_ATTEMPTS,
             max_calls_in_flight: DEFAULT_MAX_CALLS_IN_FLIGHT,
             hedge_quantile: 0.0,
+            correlation_info: true,
             nf_instance_id: None,
             tls: ClientTls::default(),
             outlier: Outlier::default(),

@@ -3,6 +3,7 @@
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
 
+use adapters::nrf::Notifications;
 use device::Supi;
 use hashbrown::HashMap;
 use subtle::ConstantTimeEq as _;
@@ -30,6 +31,8 @@ type Secret = [u8; 32];
 /// Whom the notifications of a subscription are for.
 #[derive(Clone)]
 pub(super) enum Receiver {
+    /// The instances that are discovered.
+    Instances(Notifications),
     /// One SMF's sessions.
     Sessions(Arc<Sessions>),
     /// Everybody's equipment.

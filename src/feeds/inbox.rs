@@ -45,6 +45,7 @@ impl Inbox {
     /// A notification for this addressee was refused unread: what it said is lost.
     pub fn missed(&self, addressee: &Addressee) {
         match &addressee.receiver {
+            Receiver::Instances(notifications) => notifications.missed(),
             Receiver::Sessions(sessions) => sessions.miss(),
             Receiver::Equipment(reported) => reported.miss(),
             // Whatever it said, the core is asked.
@@ -55,6 +56,12 @@ impl Inbox {
     /// Brings a notification to whom it is for. Once it returns `Ok`, what it says holds.
     pub async fn receive(&self, addressee: &Addressee, body: &[u8]) -> Result<(), Unreceived> {
         match &addressee.receiver {
+            Receiver::Instances(notifications) => {
+                let taken = notifications.accept(body);
+                let event = taken.map_or(Event::Unusable, |()| Event::Applied);
+                self.metrics.event(FeedName::Instances, event);
+                taken.map_err(|_| Unreceived::Malformed)
+            }
             Receiver::Sessions(sessions) => sessions
                 .receive(&addressee.name, body)
                 .map_err(|_| Unreceived::Malformed),
@@ -71,6 +78,7 @@ impl Inbox {
 impl Receiver {
     fn feed(&self) -> FeedName {
         match self {
+            Self::Instances(_) => FeedName::Instances,
             Self::Sessions(_) => FeedName::Sessions,
             Self::Equipment(_) => FeedName::Equipment,
             Self::Consent(..) => FeedName::Consent,

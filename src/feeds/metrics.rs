@@ -7,6 +7,8 @@ use crate::sessions::{Applied, Size};
 /// A feed, as its metrics and its callback path call it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum FeedName {
+    /// Instances, of one function each.
+    Instances,
     /// Sessions, of one SMF each.
     Sessions,
     /// Equipment, of everybody.
@@ -16,11 +18,17 @@ pub enum FeedName {
 }
 
 impl FeedName {
-    const ALL: [Self; 3] = [Self::Sessions, Self::Equipment, Self::Consent];
+    const ALL: [Self; 4] = [
+        Self::Instances,
+        Self::Sessions,
+        Self::Equipment,
+        Self::Consent,
+    ];
 
     /// A fixed word for it.
     pub fn label(self) -> &'static str {
         match self {
+            Self::Instances => "instances",
             Self::Sessions => "sessions",
             Self::Equipment => "equipment",
             Self::Consent => "consent",
@@ -90,10 +98,10 @@ impl From<Applied> for Event {
 
 /// The health of all feeds.
 pub struct FeedMetrics {
-    live: [IntGauge; 3],
-    losses: [[IntCounter; 3]; 3],
-    failures: [IntCounter; 3],
-    events: [[IntCounter; 4]; 3],
+    live: [IntGauge; 4],
+    losses: [[IntCounter; 3]; 4],
+    failures: [IntCounter; 4],
+    events: [[IntCounter; 4]; 4],
     sessions: IntGauge,
     smfs_trusted: IntGauge,
     smfs_distrusted: IntGauge,

@@ -2,6 +2,7 @@
 //!
 //! | module | what it is |
 //! |---|---|
+//! | `instances` | at the NRF: which instances there are |
 //! | `smfs` | which SMFs there are |
 //! | `sessions` | at each SMF: sessions and their addresses, into the table of [`crate::sessions`] |
 //! | `equipment` | at the UDM: subscriptions that use other devices |
@@ -18,6 +19,7 @@ mod consent;
 mod correlation;
 mod equipment;
 pub mod inbox;
+mod instances;
 mod metrics;
 mod sessions;
 mod smfs;
@@ -38,6 +40,7 @@ use crate::lookup::changes::Changes;
 use crate::sessions::SessionTable;
 use correlation::Registry;
 use inbox::Inbox;
+pub use instances::Instances;
 pub use metrics::FeedMetrics;
 pub use smfs::SmfClients;
 use smfs::Smfs;
@@ -45,6 +48,8 @@ use upkeep::Upkeep;
 
 /// The functions that tell.
 pub struct Tellers {
+    /// The NRF, where instances are discovered there.
+    pub instances: Option<Instances>,
     /// The SMFs, as they come and go.
     pub smfs: watch::Receiver<Arc<[Instance]>>,
     /// How each of them is reached.
@@ -106,6 +111,9 @@ impl Feeds {
             stop: stop.clone(),
         });
         let tasks = TaskTracker::new();
+        if let Some(instances) = self.tellers.instances {
+            tasks.spawn(instances.keep(upkeep.clone()));
+        }
         if let Some(table) = self.changes.sessions {
             let smfs = Smfs {
                 instances: self.tellers.smfs,

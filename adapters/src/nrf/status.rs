@@ -42,6 +42,7 @@ pub struct StatusSettings {
 pub struct Subscriptions {
     nrf: Arc<Nrf>,
     current: Vec<watch::Receiver<Option<Resource>>>,
+    live: watch::Receiver<usize>,
     tasks: JoinSet<()>,
 }
 
@@ -96,6 +97,11 @@ impl Notifications {
         self.discovery.refresh();
         Ok(())
     }
+
+    /// A notification was lost: whatever it said is searched for.
+    pub fn missed(&self) {
+        self.discovery.refresh();
+    }
 }
 
 impl NotificationJson {
@@ -141,17 +147,36 @@ impl Subscriptions {
         });
         let mut tasks = JoinSet::new();
         let mut current = Vec::new();
+        let (living, live) = watch::channel(0);
+        let living = Arc::new(living);
+        let mut subscribed = Vec::new();
         for followed in discovery.followed() {
+            // Whoever follows the same function is told by the same subscription.
+            let target = followed.criteria.nf_type.name();
+            if subscribed.contains(&target) {
+                continue;
+            }
+            subscribed.push(target);
             let (sender, receiver) = watch::channel(None);
             current.push(receiver);
             let (nrf, generation) = (Arc::clone(&nrf), generation.clone());
-            tasks.spawn(async move { nrf.keep(&followed.criteria, &sender, generation).await });
+            let living = Arc::clone(&living);
+            tasks.spawn(async move {
+                let criteria = &followed.criteria;
+                nrf.keep(criteria, &sender, &living, generation).await;
+            });
         }
         Self {
             nrf,
             current,
+            live,
             tasks,
         }
+    }
+
+    /// How many of them there are at the NRF, as they come and go.
+    pub fn live(&self) -> watch::Receiver<usize> {
+        self.live.clone()
     }
 
     /// Removes them.
@@ -173,6 +198,7 @@ impl Nrf {
         &self,
         criteria: &Criteria,
         current: &watch::Sender<Option<Resource>>,
+        live: &watch::Sender<usize>,
         mut generation: watch::Receiver<u64>,
     ) {
         let mut backoff = Backoff::new();
@@ -182,10 +208,12 @@ impl Nrf {
                 Ok(made) => {
                     backoff = Backoff::new();
                     current.send_replace(Some(made.resource.clone()));
+                    live.send_modify(|live| *live += 1);
                     tokio::select! {
                         () = self.renew_until_lost(&made) => {}
                         Ok(()) = generation.changed() => {}
                     }
+                    live.send_modify(|live| *live -= 1);
                     current.send_replace(None);
                 }
                 Err(error) => {

@@ -94,7 +94,7 @@ impl Client {
             shared,
             route,
             tokens,
-            sender: Sender::new(settings.nf_instance_id),
+            sender: Sender::new(settings),
             budget: RetryBudget::new(settings),
             hedging: settings.hedge_quantile.map(Hedging::new),
             in_flight: AtomicUsize::new(0),

@@ -10,14 +10,14 @@ use http::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, HeaderName, USER_AGENT};
 use http::uri::PathAndQuery;
 use http::{HeaderMap, HeaderValue, Method, Request, Uri, Version};
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_encode};
-use uuid::Uuid;
 
 use super::date::sender_timestamp;
 use super::pool::Wish;
-use super::{Content, Error, Resource, ServiceName, Subject};
+use super::{Content, Error, Resource, ServiceName, Settings, Subject};
 
 static MAX_RSP_TIME: HeaderName = HeaderName::from_static("3gpp-sbi-max-rsp-time");
 static SENDER_TIMESTAMP: HeaderName = HeaderName::from_static("3gpp-sbi-sender-timestamp");
+static CORRELATION_INFO: HeaderName = HeaderName::from_static("3gpp-sbi-correlation-info");
 static ACCEPTED: HeaderValue =
     HeaderValue::from_static("application/json, application/problem+json");
 
@@ -78,20 +78,21 @@ pub(super) struct Underway<'a> {
 #[derive(Debug)]
 pub(super) struct Sender {
     user_agent: HeaderValue,
+    correlation_info: bool,
 }
 
 impl Sender {
-    /// We are an NEF to the core (TS 29.500 5.2.2.2: NF type, hyphen, anything).
-    pub(super) fn new(nf_instance_id: Uuid) -> Self {
-        let name = format!("NEF-{nf_instance_id}");
+    /// Who we are to the core (TS 29.500 5.2.2.2: NF type, hyphen, anything).
+    pub(super) fn new(settings: &Settings) -> Self {
+        let name = format!("{}-{}", settings.nf_type, settings.nf_instance_id);
         Self {
             user_agent: HeaderValue::from_maybe_shared(Bytes::from(name))
                 .unwrap_or(HeaderValue::from_static("NEF")),
+            correlation_info: settings.correlation_info,
         }
     }
 
-    /// The head of a request. `3gpp-Sbi-Correlation-Info` is left out: its registered forms are all
-    /// personal identifiers.
+    /// The head of a request.
     pub(super) fn head(&self, question: &Question<'_>, underway: Underway<'_>) -> Request<()> {
         let Underway {
             uri,
@@ -103,13 +104,19 @@ impl Sender {
         let milliseconds = u32::try_from(remaining.as_millis().min(MOST_RSP_TIME)).unwrap_or(0);
         let mut max_rsp_time = HeaderValue::from(milliseconds);
         max_rsp_time.set_sensitive(!introduces);
-        let mut headers = routing.unwrap_or_else(|| HeaderMap::with_capacity(4));
+        let mut headers = routing.unwrap_or_else(|| HeaderMap::with_capacity(5));
         headers.insert(&USER_AGENT, self.user_agent.clone());
         headers.insert(&ACCEPT, ACCEPTED.clone());
         headers.insert(&MAX_RSP_TIME, max_rsp_time);
         if let Some(mut timestamp) = sender_timestamp(SystemTime::now()) {
             timestamp.set_sensitive(!introduces);
             headers.insert(&SENDER_TIMESTAMP, timestamp);
+        }
+        if self.correlation_info
+            && let Subject::Ue(ue) = question.subject
+            && let Some(info) = correlation_info(ue)
+        {
+            headers.insert(&CORRELATION_INFO, info);
         }
         if let Some(content) = question.content {
             headers.insert(CONTENT_TYPE, content.kind());
@@ -124,6 +131,22 @@ impl Sender {
         *request.headers_mut() = headers;
         request
     }
+}
+
+/// The `3gpp-Sbi-Correlation-Info` of a subscription (TS 29.500 5.2.3.2.6): its identifier, where
+/// the header can hold that. No table of HPACK gets it, on whichever hop (RFC 7541 7.1.3), and no
+/// log shows it.
+fn correlation_info(ue: &UeId) -> Option<HeaderValue> {
+    let mut identifier = String::with_capacity(32);
+    ue.reveal_into(&mut identifier);
+    let may_be_told =
+        |byte: u8| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~@".contains(&byte);
+    if !identifier.bytes().all(may_be_told) {
+        return None;
+    }
+    let mut info = HeaderValue::from_maybe_shared(Bytes::from(identifier)).ok()?;
+    info.set_sensitive(true);
+    Some(info)
 }
 
 /// Everything but the unreserved characters of RFC 3986 2.3 is encoded.
@@ -195,20 +218,69 @@ impl fmt::Write for Encoder<'_> {
 mod tests {
     use super::*;
 
-    #[test]
-    fn every_header_is_there_once() {
-        let id = Uuid::nil();
+    fn head(settings: &Settings, subject: Subject<'_>) -> HeaderMap {
         let path = PathAndQuery::from_static("/x");
         let underway = Underway {
             uri: Uri::from_static("http://udm:80/x"),
             remaining: Duration::from_hours(1),
-            introduces: false,
+            introduces: true,
             authorization: None,
             routing: None,
         };
-        let question = Question::get(ServiceName::NudmUecm, Subject::Anybody, &path);
-        let request = Sender::new(id).head(&question, underway);
-        let headers = request.headers();
+        let question = Question::get(ServiceName::NudmUecm, subject, &path);
+        let request = Sender::new(settings).head(&question, underway);
+        request.headers().clone()
+    }
+
+    fn settings() -> Settings {
+        Settings {
+            nf_instance_id: uuid::Uuid::nil(),
+            ..Settings::default()
+        }
+    }
+
+    #[test]
+    fn who_is_asked_about_is_told_where_the_header_can_hold_it_and_it_is_wanted() {
+        static NAME: &str = "3gpp-sbi-correlation-info";
+        for (identifier, told) in [
+            ("imsi-001010000000001", true),
+            ("nai-user@example.com", true),
+            ("nai-us/er@example.com", false),
+        ] {
+            let ue = UeId::from(device::Supi::parse(identifier).unwrap());
+            let headers = head(&settings(), Subject::Ue(&ue));
+            let info = headers.get(NAME);
+            assert_eq!(
+                info.map(HeaderValue::as_bytes),
+                told.then_some(identifier.as_bytes())
+            );
+            // Even on the request that brings other names into the table.
+            assert!(info.is_none_or(HeaderValue::is_sensitive));
+            assert!(!format!("{headers:?}").contains(identifier));
+            let silent = Settings {
+                correlation_info: false,
+                ..settings()
+            };
+            assert!(!head(&silent, Subject::Ue(&ue)).contains_key(NAME));
+        }
+    }
+
+    #[test]
+    fn the_user_agent_begins_with_what_we_are() {
+        let settings = Settings {
+            nf_type: "AF".to_owned(),
+            ..settings()
+        };
+        let headers = head(&settings, Subject::Anybody);
+        assert_eq!(
+            headers["user-agent"],
+            "AF-00000000-0000-0000-0000-000000000000"
+        );
+    }
+
+    #[test]
+    fn every_header_is_there_once() {
+        let headers = head(&settings(), Subject::Anybody);
         assert_eq!(headers.len(), 4);
         assert_eq!(
             headers["user-agent"],

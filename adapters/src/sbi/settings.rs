@@ -43,6 +43,9 @@ const SLOW: Duration = Duration::from_secs(1);
 /// At a few milliseconds each, far beyond what a core answers: whoever comes on top would only wait.
 const MAX_IN_FLIGHT: usize = 2048;
 
+/// The core exposes its capabilities through us (TS 23.501 6.2.5).
+const NF_TYPE: &str = "NEF";
+
 /// When an instance that answers badly is left alone.
 #[derive(Debug, Clone)]
 pub struct OutlierSettings {
@@ -103,6 +106,10 @@ pub struct Settings {
     /// A GET that takes longer than this share of the ones before it is asked of a second instance
     /// as well, 0 to 1; `None`: never.
     pub hedge_quantile: Option<f64>,
+    /// What we are to the core: the beginning of `user-agent` (TS 29.500 5.2.2.2).
+    pub nf_type: String,
+    /// Whether requests about a subscription say so in `3gpp-Sbi-Correlation-Info`.
+    pub correlation_info: bool,
     /// Our NF instance identifier, told to the core in `user-agent` (TS 29.500 5.2.2.2).
     pub nf_instance_id: Uuid,
     /// A larger response body is a bad answer, in bytes; more than 1 MiB counts as 1 MiB.
@@ -129,6 +136,8 @@ impl Default for Settings {
             max_in_flight: MAX_IN_FLIGHT,
             outlier: OutlierSettings::default(),
             hedge_quantile: None,
+            nf_type: NF_TYPE.to_owned(),
+            correlation_info: true,
             nf_instance_id: Uuid::new_v4(),
             max_response_bytes: MAX_RESPONSE_BYTES,
             tls: None,
