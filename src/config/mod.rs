@@ -207,6 +207,10 @@ pub struct Cache {
     /// How long a device is believed to be the subscription's; 0 s: not at all.
     #[serde(with = "values::duration")]
     pub equipment: Duration,
+    /// How long after that it is told all the same, with its own time, while the core gives no
+    /// answer; 0 s: not at all.
+    #[serde(with = "values::duration")]
+    pub equipment_past_lifetime: Duration,
     /// How long an address is believed to be the subscription's; 0 s: not at all.
     #[serde(with = "values::duration")]
     pub session: Duration,
@@ -243,6 +247,7 @@ impl Default for Cache {
     fn default() -> Self {
         Self {
             equipment: DEFAULT_EQUIPMENT,
+            equipment_past_lifetime: Duration::ZERO,
             consent: DEFAULT_CONSENT,
             session: Duration::ZERO,
             none_found: DEFAULT_NONE_FOUND,

@@ -34,6 +34,12 @@ impl Config {
                 return Err(invalid(key, "must be at least 1"));
             }
         }
+        if self.cache.equipment.is_zero() && !self.cache.equipment_past_lifetime.is_zero() {
+            return Err(invalid(
+                "cache.equipment_past_lifetime",
+                "has no effect while cache.equipment is \"0s\"",
+            ));
+        }
         crate::telemetry::logs::filter(&self.log.level)
             .map(drop)
             .map_err(|_| invalid("log.level", "is no level (error, warn, info, debug, trace)"))

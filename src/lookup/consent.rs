@@ -123,6 +123,7 @@ impl ConsentLookup {
             known: config.cache.consent,
             entries: config.cache.consent_entries,
             none_found: config.cache.none_found,
+            past_lifetime: Duration::ZERO,
             fed: told_by
                 .as_ref()
                 .map(|told_by| (told_by.feed.clone(), config.feeds.consent_lifetime)),

@@ -46,6 +46,7 @@ impl EquipmentLookup {
             known: config.cache.equipment,
             entries: config.cache.equipment_entries,
             none_found: config.cache.none_found,
+            past_lifetime: config.cache.equipment_past_lifetime,
             fed: feed.map(|feed| (feed, config.feeds.equipment_lifetime)),
         };
         Self {

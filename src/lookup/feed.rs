@@ -71,6 +71,20 @@ impl Until {
     }
 }
 
+impl Until {
+    /// Whether it was still believed so short a time ago, as far as that is known.
+    pub(super) fn was_ahead(self, ago: Duration, feed: Option<&Feed>) -> bool {
+        let end = match (self.life(), feed) {
+            (Life::NONE, _) => Some(self.milliseconds()),
+            (life, Some(feed)) => feed
+                .vouched_until(life)
+                .map(|end| end.min(self.milliseconds())),
+            (_, None) => None,
+        };
+        end.is_some_and(|end| now() < end.saturating_add(milliseconds(ago)))
+    }
+}
+
 /// A feed of changes, as those see it who remember what changes.
 pub struct Feed {
     /// How long what it covered is believed after it broke.
@@ -149,9 +163,14 @@ impl Feed {
     }
 
     fn vouches(&self, life: Life, now: u64) -> bool {
+        self.vouched_until(life).is_some_and(|end| now < end)
+    }
+
+    /// Until when what was asked for in this life is believed; `None` where that is forgotten.
+    fn vouched_until(&self, life: Life) -> Option<u64> {
         let state = self.state();
         if state.live && state.life == life {
-            return true;
+            return Some(u64::MAX);
         }
         // Before the first break nothing is older than the life that lasts.
         let last = if state.live {
@@ -159,7 +178,7 @@ impl Feed {
         } else {
             life == state.life
         };
-        last && now < state.broke.saturating_add(milliseconds(self.grace))
+        last.then(|| state.broke.saturating_add(milliseconds(self.grace)))
     }
 
     fn state(&self) -> State {
@@ -225,6 +244,28 @@ mod tests {
         let until = Until::new(LONG, feed.life());
         pass(LONG).await;
         assert!(!until.is_ahead(Some(&feed)));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn how_long_ago_something_was_believed_is_known() {
+        let feed = Feed::new(SHORT);
+        let unfed = Until::new(SHORT, Life::NONE);
+        feed.begin();
+        let fed = Until::new(LONG, feed.life());
+        feed.end();
+        for (until, feed) in [(unfed, None), (fed, Some(&feed))] {
+            assert!(until.was_ahead(Duration::ZERO, feed));
+        }
+        pass(SHORT * 2).await;
+        for (until, feed) in [(unfed, None), (fed, Some(&feed))] {
+            assert!(!until.was_ahead(SHORT / 2, feed));
+            assert!(until.was_ahead(SHORT * 2, feed));
+        }
+        // Of an older life nobody knows when it ended.
+        feed.begin();
+        feed.end();
+        feed.begin();
+        assert!(!fed.was_ahead(LONG, Some(&feed)));
     }
 
     #[test]

@@ -99,6 +99,19 @@ impl LookupError {
         matches!(self, Self::Core(_) | Self::ConsentUnknown(_))
     }
 
+    /// Whether the core gives no usable answer, though there was time for one.
+    fn is_outage(self) -> bool {
+        match self {
+            Self::Core(error) => match error {
+                sbi::Error::Unreachable | sbi::Error::Overloaded { .. } | sbi::Error::BadAnswer => {
+                    true
+                }
+                sbi::Error::DeadlinePassed | sbi::Error::Refused { .. } => false,
+            },
+            _ => false,
+        }
+    }
+
     /// Whether the core said that there is nothing, which may be remembered.
     fn is_none_found(self) -> bool {
         matches!(self, Self::UnknownSubscription | Self::NoDevice)

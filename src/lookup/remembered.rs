@@ -57,6 +57,7 @@ pub(super) struct Remembered<K, V> {
     known: Option<Memory<K, V>>,
     none_found: Option<Memory<K, LookupError>>,
     none_found_lifetime: Duration,
+    past_lifetime: Duration,
     flights: Flights<K, Result<V, LookupError>>,
     request_timeout: Duration,
     metrics: Arc<LookupMetrics>,
@@ -89,6 +90,9 @@ pub(super) struct Lifetimes {
     pub(super) entries: u64,
     /// That there is nothing; zero: not at all.
     pub(super) none_found: Duration,
+    /// How long after its end an answer is given all the same while the core gives none; zero: not
+    /// at all.
+    pub(super) past_lifetime: Duration,
     /// A feed that tells of changes, and how long answers are remembered while it lasts.
     pub(super) fed: Option<(Arc<Feed>, Duration)>,
 }
@@ -123,6 +127,7 @@ where
             known: memory(longest, lifetimes.entries),
             none_found: memory(lifetimes.none_found, config.cache.none_found_entries),
             none_found_lifetime: lifetimes.none_found,
+            past_lifetime: lifetimes.past_lifetime,
             flights: Flights::default(),
             request_timeout: config.api.request_timeout,
             metrics,
@@ -160,9 +165,23 @@ where
                 // The flight was older than this request, which still has time of its own.
                 Err(LookupError::Core(sbi::Error::DeadlinePassed)) if Instant::now() < deadline => {
                 }
+                Err(error) if error.is_outage() => return self.past(key).ok_or(error),
                 answer => return answer,
             }
         }
+    }
+
+    /// What was the answer until lately.
+    fn past(&self, key: &K) -> Option<V> {
+        if self.past_lifetime.is_zero() {
+            return None;
+        }
+        let feed = self.fed.as_ref().map(|fed| &*fed.feed);
+        let kept = self.known.as_ref()?.get(key)?;
+        let value = kept.until.was_ahead(self.past_lifetime, feed);
+        let value = value.then_some(kept.value)?;
+        self.metrics.answered_past_lifetime();
+        Some(value)
     }
 
     /// Asks until the answer is the last word. One that was overtaken by what the core told unasked
@@ -264,21 +283,35 @@ where
         lifetime: Duration,
         life: Life,
     ) {
-        match (answer, &self.known, &self.none_found) {
-            (Ok(Told { value, at_most }), Some(known), _) => {
+        match answer {
+            Ok(Told { value, at_most }) => {
                 let lifetime = lifetime.min(*at_most);
-                if !lifetime.is_zero() {
+                if lifetime.is_zero() {
+                    self.supersede(key);
+                } else if let Some(known) = &self.known {
                     let until = Until::new(lifetime, life);
                     let value = value.clone();
                     known.insert(key.clone(), Kept { value, until });
                 }
             }
-            (Err(miss), _, Some(none_found)) if miss.is_none_found() => {
-                let until = Until::new(self.none_found_lifetime, Life::NONE);
-                let value = *miss;
-                none_found.insert(key.clone(), Kept { value, until });
+            Err(miss) if miss.is_none_found() => {
+                self.supersede(key);
+                if let Some(none_found) = &self.none_found {
+                    let until = Until::new(self.none_found_lifetime, Life::NONE);
+                    let value = *miss;
+                    none_found.insert(key.clone(), Kept { value, until });
+                }
             }
-            _ => {}
+            Err(_) => {}
+        }
+    }
+
+    /// What was remembered is not the answer any more, not even in an outage.
+    fn supersede(&self, key: &K) {
+        if let Some(known) = &self.known
+            && !self.past_lifetime.is_zero()
+        {
+            known.invalidate(key);
         }
     }
 

@@ -7,6 +7,7 @@
 
 use std::net::{Ipv4Addr, Ipv6Addr};
 use std::sync::Arc;
+use std::time::Duration;
 
 use adapters::bsf::{Bsf, Ipv4Binding, PcfBinding};
 use adapters::upf::{UeIpInfo, Upf};
@@ -54,6 +55,7 @@ impl SessionLookup {
             entries: config.cache.session_entries,
             // An address that is nobody's can be somebody's a moment later.
             none_found: config.cache.none_found.min(config.cache.session),
+            past_lifetime: Duration::ZERO,
             fed: None,
         };
         Self {

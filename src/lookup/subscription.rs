@@ -4,6 +4,7 @@
 //! identifiers name one subscription shows only there.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use adapters::udm::Udm;
 use device::{Gpsi, Supi, UeId};
@@ -35,6 +36,7 @@ impl SubscriptionLookup {
             known: config.cache.equipment,
             entries: config.cache.subscription_entries,
             none_found: config.cache.none_found,
+            past_lifetime: Duration::ZERO,
             fed: feed.map(|feed| (feed, config.feeds.equipment_lifetime)),
         };
         Self {

@@ -308,6 +308,7 @@ pub struct LookupMetrics {
     session: CacheMetrics,
     subscription: CacheMetrics,
     consent: CacheMetrics,
+    past_lifetime: IntCounter,
     time_missing: IntCounter,
     session_table_hits: IntCounter,
     session_table_misses: IntCounter,
@@ -334,6 +335,11 @@ impl LookupMetrics {
             Opts::new("pei_bridge_cache_entries", "Entries in the caches now"),
             &["cache", "kind"],
         )?;
+        let past_lifetime = IntCounter::new(
+            "pei_bridge_answers_past_lifetime_total",
+            "Devices told past their lifetime, for the core gave no answer",
+        )?;
+        registry.register(Box::new(past_lifetime.clone()))?;
         let time_missing = IntCounter::new(
             "pei_bridge_core_time_missing_total",
             "Answers of the core without any time, dated by their receipt",
@@ -361,6 +367,7 @@ impl LookupMetrics {
             session: cache("session"),
             subscription: cache("subscription"),
             consent: cache("consent"),
+            past_lifetime,
             time_missing,
             session_table_hits: session_table.with_label_values(&["hit"]),
             session_table_misses: session_table.with_label_values(&["miss"]),
@@ -386,6 +393,11 @@ impl LookupMetrics {
         metrics
             .negative_entries
             .set(i64::try_from(none_found).unwrap_or(i64::MAX));
+    }
+
+    /// Counts a device that was told past its lifetime.
+    pub fn answered_past_lifetime(&self) {
+        self.past_lifetime.inc();
     }
 
     /// Counts one question to the table of sessions.

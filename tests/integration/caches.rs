@@ -2,10 +2,13 @@
 
 use std::time::Duration;
 
+use pei_bridge::config::ConsentMode;
 use serde_json::{Value, json};
 
 use crate::support::client::{Ask, Connection};
-use crate::support::control::{Control, GET_3GPP, GET_BINDINGS, UE_IP_INFO};
+use crate::support::control::{
+    Control, GET_3GPP, GET_BINDINGS, GET_NON_3GPP, GET_UC_DATA, TRANSLATE, UE_IP_INFO,
+};
 use crate::support::{PATIENCE, Rig, eventually};
 
 const FIRST: &str = "imsi-001010000000001";
@@ -305,5 +308,74 @@ async fn the_caches_are_measured() {
             ((size - 1.0).abs() < 0.1).then_some(())
         })
         .await;
+    }
+}
+
+/// A device that is remembered for a moment, and told past that while the core gives no answer.
+async fn told_in_an_outage(past_lifetime: Duration, mode: ConsentMode) -> Rig {
+    let rig = Rig::configured(|config| {
+        config.cache.equipment = MOMENT;
+        config.cache.equipment_past_lifetime = past_lifetime;
+        config.cache.consent = MOMENT;
+        config.cache.none_found = Duration::ZERO;
+        config.consent.mode = mode;
+    })
+    .await;
+    assert_eq!(rig.ask(&first()).await.status, 200);
+    rig
+}
+
+const MOMENT: Duration = Duration::from_millis(20);
+
+/// Lets the core answer like this, and waits until nothing that is remembered is believed.
+async fn outage(rig: &Rig, fault: &Value) {
+    for operation in [GET_3GPP, GET_NON_3GPP, GET_UC_DATA, TRANSLATE] {
+        rig.control.fault(operation, fault).await;
+    }
+    tokio::time::sleep(MOMENT).await;
+}
+
+#[tokio::test]
+async fn in_an_outage_a_device_is_told_past_its_lifetime_with_its_own_time() {
+    let rig = told_in_an_outage(PATIENCE, ConsentMode::None).await;
+    let last_checked = rig.ask(&first()).await.json()["lastChecked"].clone();
+    for fault in [
+        json!({"status": 503}),
+        json!({"status": 500}),
+        json!({"status": 504}),
+        json!({"mode": "refuse-stream"}),
+    ] {
+        outage(&rig, &fault).await;
+        let answer = rig.ask(&first()).await;
+        assert_eq!(answer.status, 200, "{fault}");
+        assert_eq!(answer.json()["lastChecked"], last_checked, "{fault}");
+    }
+    let told = rig.bridge.metric("pei_bridge_answers_past_lifetime_total", &[]);
+    assert!((told.await - 4.0).abs() < 0.5);
+    // Nobody was asked about this one before.
+    let unknown = rig.ask(&json!({"phoneNumber": "34600000002"})).await;
+    assert_eq!(unknown.status, 503);
+}
+
+#[tokio::test]
+async fn what_the_core_says_after_an_outage_counts_at_once_and_stays() {
+    let rig = told_in_an_outage(PATIENCE, ConsentMode::None).await;
+    outage(&rig, &json!({"status": 404, "cause": "CONTEXT_NOT_FOUND"})).await;
+    assert_eq!(rig.ask(&first()).await.status, 404);
+    outage(&rig, &json!({"status": 503})).await;
+    assert_eq!(rig.ask(&first()).await.status, 503, "the device has gone");
+}
+
+#[tokio::test]
+async fn no_device_is_told_longer_than_is_configured_or_on_consent_of_the_past() {
+    for (past_lifetime, mode) in [
+        (Duration::ZERO, ConsentMode::None),
+        (Duration::from_millis(1), ConsentMode::None),
+        (PATIENCE, ConsentMode::Core),
+    ] {
+        let rig = told_in_an_outage(past_lifetime, mode).await;
+        outage(&rig, &json!({"status": 503})).await;
+        tokio::time::sleep(MOMENT).await;
+        assert_eq!(rig.ask(&first()).await.status, 503, "{past_lifetime:?}");
     }
 }

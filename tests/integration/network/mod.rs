@@ -4,6 +4,7 @@
 mod nrf;
 mod resilience;
 mod scp;
+mod status;
 mod tokens;
 
 use pei_bridge::config::Config;
