@@ -52,6 +52,10 @@ pub enum DemoError {
 
 /// Runs until `stop` is cancelled, or with `--once` until every question is answered.
 pub async fn run(arguments: &DemoArguments, stop: CancellationToken) -> Result<(), DemoError> {
+    if !arguments.control_listen.ip().is_loopback() {
+        let reason = "gives everybody tokens, and so is for a loopback address only";
+        return Err(invalid("--control-listen", &reason).into());
+    }
     let core = Simcore::start(Options {
         core_listen: arguments.core_listen,
         control_listen: arguments.control_listen,

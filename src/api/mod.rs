@@ -42,8 +42,8 @@ pub use version::{UnknownVersion, Version};
 use crate::audit::Audit;
 use crate::auth::{AuthError, Authenticator, Caller};
 use crate::config::Config;
-use crate::limits::Limiter;
-use crate::lookup::{Answer, DeviceQuery, Lookup, NamedBy, Question};
+use crate::limits::{Consumer, Limiter};
+use crate::lookup::{Answer, DeviceQuery, Lookup, LookupError, NamedBy, Question};
 use crate::ppid::Ppids;
 use crate::tac::TacTable;
 use crate::telemetry::metrics::ApiMetrics;
@@ -109,8 +109,9 @@ impl Api {
         let route = Route::of(request.uri().path(), &self.served);
         let correlator = Correlator::of(request.headers(), correlator_form(route.as_ref()));
         let deadline = started + self.request_timeout;
-        let mut trail = Trail::default();
         let target = route.as_ref().ok().copied();
+        let record = self.parts.audit.as_ref().zip(target);
+        let mut trail = Trail::begin(record, correlator.echo(), started);
         let answer = self.answer(request, route, &correlator, &mut trail, deadline);
         let answer = AssertUnwindSafe(answer).catch_unwind();
         let mut outcome = match tokio::time::timeout_at(deadline, answer).await {
@@ -118,19 +119,21 @@ impl Api {
             Ok(Err(_panic)) => Err(ApiError::new(ErrorCode::Internal)),
             Err(_elapsed) => Err(ApiError::new(ErrorCode::Timeout)),
         };
-        let correlator = correlator.echo();
-        if let (Some(audit), Some(route)) = (&self.parts.audit, target) {
-            let code = outcome.as_ref().err().map(|error| error.code);
-            let recorded = trail.record(audit, route, &correlator, code, started);
-            // A disk that hangs is one that cannot be written.
-            let longest = deadline.max(Instant::now() + RECORD_TIME);
-            outcome = match tokio::time::timeout_at(longest, recorded).await {
-                Ok(Ok(())) => outcome,
-                Ok(Err(_)) | Err(_) => Err(ApiError::unavailable(None)),
-            };
-        }
+        let code = outcome.as_ref().err().map(|error| error.code);
+        // A disk that hangs is one that cannot be written.
+        let longest = deadline.max(Instant::now() + RECORD_TIME);
+        outcome = match tokio::time::timeout_at(longest, trail.record(code)).await {
+            Ok(Ok(())) => outcome,
+            Ok(Err(_)) | Err(_) => Err(ApiError::unavailable(None)),
+        };
         trail.settle(outcome.as_ref().err());
-        self.respond(target, correlator, outcome, started.elapsed())
+        let correlator = trail.correlator();
+        let mut response = self.respond(target, correlator, outcome, started.elapsed());
+        if response.status() == StatusCode::UNAUTHORIZED {
+            let challenge = self.parts.authenticator.challenge(trail.unauthenticated);
+            response.headers_mut().insert(WWW_AUTHENTICATE, challenge);
+        }
+        response
     }
 
     /// Answers a request that there is no room for.
@@ -159,10 +162,6 @@ impl Api {
             "answered"
         );
         let mut response = outcome.unwrap_or_else(ApiError::into_response);
-        if response.status() == StatusCode::UNAUTHORIZED {
-            let challenge = self.parts.authenticator.challenge();
-            response.headers_mut().insert(WWW_AUTHENTICATE, challenge);
-        }
         if let Some(route) = route {
             route.served.mark(response.headers_mut());
         }
@@ -178,11 +177,12 @@ impl Api {
         request: Request<Incoming>,
         route: Result<Route<'_>, ApiError>,
         correlator: &Correlator,
-        trail: &mut Trail,
+        trail: &mut Trail<'_>,
         deadline: Instant,
     ) -> Result<Response<Full<Bytes>>, ApiError> {
         let (parts, body) = request.into_parts();
-        let (route, caller) = match self.admit(&parts, route, correlator, trail, deadline).await {
+        let admitted = self.admit(&parts, route, correlator, trail, deadline).await;
+        let (route, caller, consumer) = match admitted {
             Ok(admitted) => admitted,
             Err(error) => {
                 body::drain(body).await;
@@ -198,24 +198,32 @@ impl Api {
         let question = question(device, &caller, route)?;
         let limiter = &self.parts.limiter;
         let refused = |refusal| refusal::of_limit(refusal, rules.codes);
-        let subscriber = limiter.admit_subscriber(&caller.consumer, &question.query, now);
-        subscriber.map_err(refused)?;
+        let may_ask = limiter.may_ask(&consumer, &question.query, now);
+        may_ask.map_err(refused)?;
         let guess = match &asked {
             Asked::Match(provided) => {
-                let guess = (&question.query, provided);
-                let guess = limiter.admit_guess(&caller.consumer, &guess, now);
+                let guess = limiter.admit_guess(&consumer, &question.query, provided, now);
                 Some(guess.map_err(refused)?)
             }
             Asked::Identifier | Asked::Type | Asked::Ppid => None,
         };
         let lookup = &self.parts.lookup;
-        let outcome = lookup
-            .device(&question, asked.wanted(), &caller, deadline)
+        let progress = &mut trail.progress;
+        let found = lookup
+            .device(&question, asked.wanted(), &caller, deadline, progress)
             .await;
-        let answer = trail
-            .follow(outcome)
-            .map_err(|error| refusal::of_lookup(error, rules.codes))
-            .and_then(|device| self.tell(asked, rules, &question, &caller, &device, trail));
+        // What a core that fails does not say tells of nobody.
+        let counted = if found.is_err_and(LookupError::is_failure) {
+            Ok(())
+        } else {
+            let subscription = trail.progress.subscription.as_ref();
+            limiter.count(&consumer, subscription, &question.query, now)
+        };
+        let answer = counted.map_err(refused).and_then(|()| {
+            let found = found.inspect_err(|error| trail.reason = Some(error.label()));
+            let device = found.map_err(|error| refusal::of_lookup(error, rules.codes))?;
+            self.tell(asked, rules, &question, &caller, &device, trail)
+        });
         if let Some(guess) = guess {
             let wrong = answer.as_ref().is_ok_and(Members::is_mismatch);
             if !wrong {
@@ -237,7 +245,7 @@ impl Api {
         question: &'a Question,
         caller: &Caller,
         device: &Answer,
-        trail: &mut Trail,
+        trail: &mut Trail<'_>,
     ) -> Result<Members<'a>, ApiError> {
         let members = match asked {
             Asked::Identifier | Asked::Type => {
@@ -274,9 +282,9 @@ impl Api {
         parts: &http::request::Parts,
         route: Result<Route<'a>, ApiError>,
         correlator: &Correlator,
-        trail: &mut Trail,
+        trail: &mut Trail<'_>,
         deadline: Instant,
-    ) -> Result<(Route<'a>, Arc<Caller>), ApiError> {
+    ) -> Result<(Route<'a>, Arc<Caller>, Consumer), ApiError> {
         let route = route?;
         if parts.method != Method::POST {
             return Err(ApiError::new(ErrorCode::MethodNotAllowed));
@@ -288,22 +296,25 @@ impl Api {
         }
         let admission = self.parts.limiter.admit(&caller.consumer, Timestamp::now());
         let codes = route.rules().codes;
-        trail.admission = Some(admission.map_err(|refusal| refusal::of_limit(refusal, codes))?);
+        let admission = admission.map_err(|refusal| refusal::of_limit(refusal, codes))?;
+        let consumer = admission.consumer();
+        trail.admission = Some(admission);
         accept::check(&parts.headers)?;
-        Ok((route, caller))
+        Ok((route, caller, consumer))
     }
 
     /// Who asks, by the token.
     async fn caller(
         &self,
         parts: &http::request::Parts,
-        trail: &mut Trail,
+        trail: &mut Trail<'_>,
         deadline: Instant,
     ) -> Result<Arc<Caller>, ApiError> {
         let caller = self.parts.authenticator.caller(parts, deadline).await;
         let caller = caller.map_err(|error| match error {
             AuthError::Unauthenticated(reason) => {
                 trail.reason = Some(reason.label());
+                trail.unauthenticated = Some(reason);
                 ApiError::new(ErrorCode::Unauthenticated)
             }
             AuthError::Unavailable(missing) => {
@@ -320,6 +331,7 @@ impl Api {
     pub fn record_sizes(&self) {
         self.parts.authenticator.record_sizes();
         self.parts.lookup.record_sizes();
+        self.parts.limiter.record_sizes(Timestamp::now());
     }
 }
 

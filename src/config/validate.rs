@@ -1,6 +1,8 @@
 //! What only the whole configuration shows.
 
-use super::{AuditSink, AuthMode, ClientCertificates, ClientTls, Config, ConfigError, ServerTls};
+use super::{
+    AuditSink, AuthMode, ClientCertificates, ClientTls, Config, ConfigError, DpopMode, ServerTls,
+};
 
 /// No machine has more processors for us; what is beyond is a slip of the pen.
 const MOST_WORKER_THREADS: usize = 1024;
@@ -18,8 +20,17 @@ impl Config {
             pool.validate()
                 .map_err(|reason| invalid("nat.pools", reason))?;
         }
-        if self.cache.equipment_entries == 0 {
-            return Err(invalid("cache.equipment_entries", "must be at least 1"));
+        for (key, entries) in [
+            ("cache.equipment_entries", self.cache.equipment_entries),
+            (
+                "cache.subscription_entries",
+                self.cache.subscription_entries,
+            ),
+            ("cache.consent_entries", self.cache.consent_entries),
+        ] {
+            if entries == 0 {
+                return Err(invalid(key, "must be at least 1"));
+            }
         }
         crate::telemetry::logs::filter(&self.log.level)
             .map(drop)
@@ -132,6 +143,19 @@ impl Config {
                     "needs an issuer and an audience in each",
                 ));
             }
+            if self.auth.mode == AuthMode::Jwt && !issuer.audience_required {
+                return Err(invalid(
+                    "auth.issuers",
+                    "audience_required = false is for introspection alone: a signed token names \
+                     its audience",
+                ));
+            }
+        }
+        if self.auth.dpop.mode != DpopMode::Off && self.auth.dpop.public_url.is_none() {
+            return Err(invalid(
+                "auth.dpop.public_url",
+                "is needed for proofs: what a request says of its own target is its sender's word",
+            ));
         }
         if self.auth.algorithms.is_empty() {
             return Err(invalid("auth.algorithms", "must not be empty"));

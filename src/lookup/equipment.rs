@@ -9,6 +9,7 @@ use tokio::time::Instant;
 
 use super::LookupError;
 use super::remembered::{Lifetimes, Remembered, Told};
+use super::subscription::SubscriptionLookup;
 use crate::config::{Config, GpsiToSupi, LastChecked, Purged};
 use crate::telemetry::metrics::{CacheName, LookupMetrics};
 
@@ -29,7 +30,12 @@ pub struct EquipmentLookup {
 
 impl EquipmentLookup {
     /// Asks this UDM and remembers what the configuration allows.
-    pub fn new(udm: Udm, config: &Config, metrics: Arc<LookupMetrics>) -> Self {
+    pub fn new(
+        udm: Udm,
+        subscription: Arc<SubscriptionLookup>,
+        config: &Config,
+        metrics: Arc<LookupMetrics>,
+    ) -> Self {
         let lifetimes = Lifetimes {
             known: config.cache.equipment,
             entries: config.cache.equipment_entries,
@@ -38,6 +44,7 @@ impl EquipmentLookup {
         Self {
             source: Source {
                 udm,
+                subscription,
                 lifetime: config.cache.equipment,
                 gpsi_to_supi: config.core.gpsi_to_supi,
                 last_checked: config.core.last_checked,
@@ -63,6 +70,8 @@ impl EquipmentLookup {
 /// The UDM and the rules for reading it.
 struct Source {
     udm: Udm,
+    /// For a UDM that takes SUPIs alone.
+    subscription: Arc<SubscriptionLookup>,
     lifetime: Duration,
     gpsi_to_supi: GpsiToSupi,
     last_checked: LastChecked,
@@ -74,10 +83,7 @@ impl Source {
     async fn ask(&self, ue_id: &UeId, deadline: Instant) -> Result<Told<Equipment>, LookupError> {
         let supi = match (self.gpsi_to_supi, ue_id) {
             (GpsiToSupi::Translation, UeId::Gpsi(_)) => {
-                let translation = self.udm.id_translation(ue_id, deadline).await?;
-                Some(UeId::Supi(
-                    translation.ok_or(LookupError::UnknownSubscription)?.supi,
-                ))
+                Some(UeId::Supi(self.subscription.supi(ue_id, deadline).await?))
             }
             (GpsiToSupi::Direct, _) | (_, UeId::Supi(_)) => None,
         };

@@ -7,6 +7,7 @@
 //! [`remembered`], which asks the core once and keeps the answer for as long as it may.
 
 pub mod consent;
+mod domains;
 pub mod equipment;
 pub mod nat;
 mod question;
@@ -82,6 +83,11 @@ impl LookupError {
         }
     }
 
+    /// Whether the core failed, and nothing was said of anybody.
+    pub fn is_failure(self) -> bool {
+        matches!(self, Self::Core(_) | Self::ConsentUnknown(_))
+    }
+
     /// Whether the core said that there is nothing, which may be remembered.
     fn is_none_found(self) -> bool {
         matches!(self, Self::UnknownSubscription | Self::NoDevice)
@@ -103,14 +109,12 @@ pub struct Answer {
     pub led_by: Option<IdentifierKind>,
 }
 
-/// What came of a lookup, and for whom, as the audit needs it.
-#[derive(Debug)]
-pub struct Outcome {
-    /// The device, or why there is none.
-    pub answer: Result<Answer, LookupError>,
-    /// The subscription that was asked about, as far as the lookup came.
+/// How far a lookup came, for the audit. Outlives a lookup that is not waited for to its end.
+#[derive(Debug, Default)]
+pub struct Progress {
+    /// The subscription that is asked about, once it is known.
     pub subscription: Option<UeId>,
-    /// Whether the consumer needed no consent by its own right.
+    /// Whether the consumer needs no consent by its own right.
     pub exempt: bool,
 }
 
@@ -118,7 +122,7 @@ pub struct Outcome {
 pub struct Lookup {
     supported: Vec<IdentifierKind>,
     session: SessionLookup,
-    subscription: SubscriptionLookup,
+    subscription: Arc<SubscriptionLookup>,
     consent: ConsentLookup,
     equipment: EquipmentLookup,
 }
@@ -131,8 +135,7 @@ struct Walk<'a> {
     wanted: Wanted,
     authority: Authority,
     deadline: Instant,
-    /// How far it came.
-    subscription: Option<UeId>,
+    progress: &'a mut Progress,
 }
 
 /// The functions of the core that a lookup asks.
@@ -149,12 +152,14 @@ impl Lookup {
     /// A lookup over these functions, with the caches and rules of the configuration.
     pub fn new(core: CoreFunctions, config: &Config, metrics: &Arc<LookupMetrics>) -> Self {
         let CoreFunctions { udm, bsf, upf } = core;
+        let subscription = SubscriptionLookup::new(udm.clone(), config, metrics.clone());
+        let subscription = Arc::new(subscription);
         Self {
             supported: config.api.supported_identifiers.clone(),
             session: SessionLookup::new(bsf, upf, config, metrics.clone()),
-            subscription: SubscriptionLookup::new(udm.clone(), config, metrics.clone()),
             consent: ConsentLookup::new(udm.clone(), config, metrics.clone()),
-            equipment: EquipmentLookup::new(udm, config, metrics.clone()),
+            equipment: EquipmentLookup::new(udm, subscription.clone(), config, metrics.clone()),
+            subscription,
         }
     }
 
@@ -165,7 +170,8 @@ impl Lookup {
         wanted: Wanted,
         caller: &Caller,
         deadline: Instant,
-    ) -> Outcome {
+        progress: &mut Progress,
+    ) -> Result<Answer, LookupError> {
         let authority = self.consent.authority(caller);
         let (identifiers, several, beside_token) = match question.named_by {
             NamedBy::Request(several) => {
@@ -178,6 +184,7 @@ impl Lookup {
                 (all, SeveralIdentifiers::FirstSupported, false)
             }
         };
+        progress.exempt = authority == Authority::Exempt;
         let mut walk = Walk {
             lookup: self,
             caller,
@@ -185,20 +192,14 @@ impl Lookup {
             wanted,
             authority,
             deadline,
-            subscription: None,
+            progress,
         };
-        let answer = match walk.answer(&identifiers).await {
+        match walk.answer(&identifiers).await {
             // Nor may such a consumer learn which other subscriptions exist.
             Err(LookupError::UnknownSubscription | LookupError::Mismatch) if beside_token => {
                 Err(LookupError::NotOfToken)
             }
             answer => answer,
-        };
-        let exempt = authority == Authority::Exempt;
-        Outcome {
-            answer,
-            subscription: walk.subscription,
-            exempt,
         }
     }
 
@@ -285,7 +286,8 @@ impl Walk<'_> {
     ) -> Result<Answer, LookupError> {
         for identifier in identifiers.iter().flatten() {
             match self.by_identifier(identifier).await {
-                Err(LookupError::UnknownSubscription) => {}
+                // Whoever it was, it is not whom the next one means.
+                Err(LookupError::UnknownSubscription) => self.progress.subscription = None,
                 decided => return decided,
             }
         }
@@ -302,7 +304,7 @@ impl Walk<'_> {
 
     /// The one subscription that all identifiers name. One that the core does not know beside one
     /// that it knows is a mismatch.
-    async fn agreed(&self, identifiers: &[Option<Identifier>]) -> Result<UeId, LookupError> {
+    async fn agreed(&mut self, identifiers: &[Option<Identifier>]) -> Result<UeId, LookupError> {
         let mut known: Option<Supi> = None;
         let mut unknown = false;
         for identifier in identifiers.iter().flatten() {
@@ -312,6 +314,7 @@ impl Walk<'_> {
             }
             unknown |= supi.is_none();
             known = known.or(supi);
+            self.progress.subscription = known.clone().map(UeId::Supi);
         }
         match known {
             None => Err(LookupError::UnknownSubscription),
@@ -327,7 +330,7 @@ impl Walk<'_> {
         subscription: UeId,
         identifier: Option<&Identifier>,
     ) -> Result<Answer, LookupError> {
-        let subscription = self.subscription.insert(subscription);
+        let subscription = self.progress.subscription.insert(subscription);
         self.lookup
             .check_token(self.caller, subscription, identifier, self.deadline)
             .await?;

@@ -8,13 +8,14 @@ use std::net::{Ipv4Addr, Ipv6Addr};
 use std::sync::Arc;
 use std::time::Duration;
 
-use adapters::bsf::{Bsf, PcfBinding};
+use adapters::bsf::{Bsf, Ipv4Binding, PcfBinding};
 use adapters::upf::{UeIpInfo, Upf};
 use device::{Gpsi, Ipv4Query, Supi, UeId, session_ipv4, session_ipv6};
 use tokio::time::Instant;
 
 use super::LookupError;
-use super::nat::{NatPools, PrivateAddress};
+use super::domains::IpDomains;
+use super::nat::{AddressSpace, NatPools, PrivateAddress, is_reusable};
 use super::remembered::{Lifetimes, Remembered, Told};
 use crate::config::Config;
 use crate::telemetry::metrics::{CacheName, LookupMetrics};
@@ -54,7 +55,13 @@ impl SessionLookup {
             none_found: config.cache.none_found.min(config.cache.session),
         };
         Self {
-            source: Source { bsf, upf, pools },
+            source: Source {
+                bsf,
+                upf,
+                pools,
+                private_ip_domain: config.nat.private_ip_domain.clone(),
+                ip_domains: IpDomains::of(&config.nat),
+            },
             lifetime: config.cache.session,
             remembered: Remembered::new(CacheName::Session, &lifetimes, config, metrics),
         }
@@ -114,6 +121,9 @@ struct Source {
     bsf: Option<Bsf>,
     upf: Option<Upf>,
     pools: NatPools,
+    /// Of private addresses that nothing else places.
+    private_ip_domain: Option<String>,
+    ip_domains: IpDomains,
 }
 
 /// What stands behind a public address and port.
@@ -204,9 +214,13 @@ impl Source {
             private_ipv4,
             ip_domain,
         } = info;
+        if let Some(domain) = &ip_domain {
+            self.ip_domains.seen(domain);
+        }
+        let space = ip_domain.map_or(AddressSpace::Unknown, AddressSpace::Domain);
         Ok(match (preferred(supi, gpsi), private_ipv4) {
             (Some(ue_id), address) => Behind::Subscription(ue_id, address),
-            (None, Some(address)) => Behind::Address(PrivateAddress { address, ip_domain }),
+            (None, Some(address)) => Behind::Address(PrivateAddress { address, space }),
             (None, None) => Behind::Nothing,
         })
     }
@@ -235,18 +249,47 @@ impl Source {
         let Some(bsf) = &self.bsf else {
             return Err(LookupError::UnknownSubscription);
         };
-        let domain = private.ip_domain.as_deref();
-        subscription(
-            bsf.pcf_binding_ipv4(private.address, domain, deadline)
-                .await?,
-        )
+        let domain = match &private.space {
+            AddressSpace::Domain(domain) => Some(domain),
+            AddressSpace::Unknown if is_reusable(private.address) => {
+                self.private_ip_domain.as_ref()
+            }
+            AddressSpace::Network | AddressSpace::Unknown => None,
+        };
+        let binding = bsf
+            .pcf_binding_ipv4(private.address, domain.map(String::as_str), deadline)
+            .await?;
+        let Some(binding) = binding else {
+            return Err(LookupError::UnknownSubscription);
+        };
+        let seen = binding.ip_domain.as_deref();
+        if let Some(seen) = seen {
+            self.ip_domains.seen(seen);
+        }
+        let placed = domain.is_some()
+            || private.space == AddressSpace::Network
+            || !is_reusable(private.address);
+        if placed || self.can_be_no_other(&binding) {
+            subscription(Some(binding.subscriber))
+        } else {
+            self.ip_domains.warn();
+            Err(LookupError::UnknownSubscription)
+        }
+    }
+
+    /// Whether the session of a private address is the one that is meant, though nothing said in
+    /// which address space: a BSF that gives the first of several would give the wrong person's.
+    fn can_be_no_other(&self, binding: &Ipv4Binding) -> bool {
+        let domain = binding.ip_domain.as_deref();
+        binding.names_address && domain.is_none_or(|domain| self.ip_domains.is_only(domain))
     }
 }
 
+/// An address that no NAT is known to own.
 fn unmapped(address: Ipv4Addr) -> PrivateAddress {
     PrivateAddress {
         address,
-        ip_domain: None,
+        space: AddressSpace::Unknown,
     }
 }
 

@@ -27,7 +27,7 @@ impl SubscriptionLookup {
     pub fn new(udm: Udm, config: &Config, metrics: Arc<LookupMetrics>) -> Self {
         let lifetimes = Lifetimes {
             known: config.cache.equipment,
-            entries: config.cache.equipment_entries,
+            entries: config.cache.subscription_entries,
             none_found: config.cache.none_found,
         };
         Self {

@@ -61,6 +61,8 @@ fn a_refusal_names_the_key_and_the_line() {
         ("bsf = \"http://127.0.0.1:7777\"", "bsf"),
         ("[cache]\nequipment = \"a minute\"", "equipment"),
         ("[cache]\nequipment_entries = 0", "equipment_entries"),
+        ("[cache]\nsubscription_entries = 0", "subscription_entries"),
+        ("[cache]\nconsent_entries = 0", "consent_entries"),
         ("[log]\nlevel = \"pei_bridge=louder\"", "level"),
         ("[log]\nformat = \"xml\"", "format"),
         (
@@ -111,6 +113,25 @@ fn nobody_is_asked_who_he_is_on_loopback_alone() {
         let lines = format!("[auth]\nmode = \"none\"\n[api]\nlisten = \"{address}\"");
         assert!(load(&with(&lines), &[]).is_ok(), "{address}");
     }
+}
+
+/// What a request says of its own target is its sender's word.
+#[test]
+fn proofs_need_to_be_told_what_they_are_made_for() {
+    let lines = |more: &str| {
+        format!(
+            "[auth]\nmode = \"jwt\"\n[[auth.issuers]]\nissuer = \"https://issuer.example\"\n\
+             audience = \"a\"\n[auth.dpop]\n{more}"
+        )
+    };
+    for mode in ["optional", "required"] {
+        let alone = lines(&format!("mode = \"{mode}\""));
+        let refusal = load(&with(&alone), &[]).unwrap_err();
+        assert!(refusal.contains("auth.dpop.public_url"), "{refusal}");
+        let whole = format!("{alone}\npublic_url = \"https://api.example.com\"");
+        assert!(load(&with(&whole), &[]).is_ok(), "{mode}");
+    }
+    assert!(load(&with(&lines("mode = \"off\"")), &[]).is_ok());
 }
 
 #[test]
