@@ -11,6 +11,7 @@ use std::collections::HashMap;
 use std::hash::{BuildHasher as _, Hash, RandomState};
 use std::net::Ipv6Addr;
 use std::num::NonZeroU32;
+use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -349,7 +350,7 @@ pub struct LimitMetrics {
     distinct_subscribers: IntCounter,
     mismatches: IntCounter,
     most_distinct: IntGauge,
-    most_distinct_hour: Mutex<i64>,
+    most_distinct_hour: AtomicI64,
 }
 
 impl LimitMetrics {
@@ -374,7 +375,7 @@ impl LimitMetrics {
             distinct_subscribers: refused.with_label_values(&["distinct_subscribers"]),
             mismatches: refused.with_label_values(&["mismatches"]),
             most_distinct,
-            most_distinct_hour: Mutex::default(),
+            most_distinct_hour: AtomicI64::new(0),
         })
     }
 
@@ -390,12 +391,12 @@ impl LimitMetrics {
     fn saw_distinct(&self, distinct: usize, now: Timestamp) {
         let distinct = i64::try_from(distinct).unwrap_or(i64::MAX);
         let hour = Window::Hour.number(now);
-        let mut known = self
-            .most_distinct_hour
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
-        if *known != hour || distinct > self.most_distinct.get() {
-            *known = hour;
+        // Without a lock that every request would take: at worst a race hides one more of many.
+        let is_new_hour = self.most_distinct_hour.load(Ordering::Relaxed) != hour;
+        if is_new_hour {
+            self.most_distinct_hour.store(hour, Ordering::Relaxed);
+        }
+        if is_new_hour || distinct > self.most_distinct.get() {
             self.most_distinct.set(distinct);
         }
     }

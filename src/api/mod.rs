@@ -183,7 +183,10 @@ impl Api {
         deadline: Instant,
     ) -> Result<Response<Full<Bytes>>, ApiError> {
         let (parts, body) = request.into_parts();
-        let admitted = self.admit(&parts, route, correlator, trail, deadline).await;
+        let now = Timestamp::now();
+        let admitted = self
+            .admit(&parts, route, correlator, trail, deadline, now)
+            .await;
         let (route, caller, consumer) = match admitted {
             Ok(admitted) => admitted,
             Err(error) => {
@@ -191,9 +194,8 @@ impl Api {
                 return Err(error);
             }
         };
-        let now = Timestamp::now();
         let rules = route.rules();
-        let body = body::read(body, Instant::now() + self.body_read_timeout).await;
+        let body = body::read(body, self.body_read_timeout).await;
         check_content_type(&parts.headers, &body, rules)?;
         let Asking { device, asked } =
             request_json::parse(route.served.version, route.operation, body.complete()?)?;
@@ -286,6 +288,7 @@ impl Api {
         correlator: &Correlator,
         trail: &mut Trail<'_>,
         deadline: Instant,
+        now: Timestamp,
     ) -> Result<(Route<'a>, Arc<Caller>, Consumer), ApiError> {
         let route = route?;
         if parts.method != Method::POST {
@@ -296,7 +299,7 @@ impl Api {
         if !caller.scopes.allows(route.operation.scope()) {
             return Err(ApiError::new(ErrorCode::PermissionDenied));
         }
-        let admission = self.parts.limiter.admit(&caller.consumer, Timestamp::now());
+        let admission = self.parts.limiter.admit(&caller.consumer, now);
         let codes = route.rules().codes;
         let admission = admission.map_err(|refusal| refusal::of_limit(refusal, codes))?;
         let consumer = admission.consumer();
