@@ -5,12 +5,14 @@
 //! many subscribers each asks for is watched where nothing limits it, too ([`distinct`]).
 
 mod distinct;
+mod guesses;
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 use std::hash::{BuildHasher as _, Hash, RandomState};
 use std::net::Ipv6Addr;
 use std::num::NonZeroU32;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use device::UeId;
@@ -25,6 +27,7 @@ use crate::auth::ConsumerId;
 use crate::config::{Limits, LimitsClass};
 use crate::lookup::DeviceQuery;
 use distinct::Distinct;
+use guesses::Guesses;
 
 /// Which limit a consumer met, and the seconds after which it may try again.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -53,8 +56,6 @@ struct Usage {
     rate: Option<DefaultDirectRateLimiter>,
     /// 0: no limit.
     requests_per_day: u64,
-    /// 0: no limit.
-    mismatches_per_hour: u32,
     today: Mutex<Today>,
     this_hour: Mutex<ThisHour>,
     guesses: Mutex<Guesses>,
@@ -69,13 +70,6 @@ struct Today {
 struct ThisHour {
     hour: i64,
     distinct: Distinct,
-}
-
-/// Guesses at devices that were not right, or are not known to be.
-#[derive(Default)]
-struct Guesses {
-    hour: i64,
-    made: HashSet<u64>,
 }
 
 /// Windows of time are numbered since the epoch.
@@ -196,25 +190,30 @@ impl Limiter {
         self.or_refuse(count.map(drop), now)
     }
 
-    fn or_refuse(&self, admitted: Option<()>, now: Timestamp) -> Result<(), Refusal> {
-        let refusal = || Refusal::DistinctSubscribers(Window::Hour.left(now));
-        admitted
-            .ok_or_else(refusal)
-            .inspect_err(|refusal| self.metrics.refused(*refusal))
-    }
-
     /// Admits a guess at a device, among the wrong ones of this hour. Decided before anybody knows
     /// whether it is right: refusing only wrong ones would tell.
     pub fn admit_guess(
         &self,
         consumer: &Consumer,
+        query: &DeviceQuery,
         guess: &impl Hash,
         now: Timestamp,
     ) -> Result<Guess, Refusal> {
-        let guess = self.hasher.hash_one(guess);
-        let fresh = consumer.0.take_guess(guess, now);
-        let fresh = fresh.inspect_err(|refusal| self.metrics.refused(*refusal))?;
+        let device: Vec<u64> = self.identifiers(query).collect();
+        let guess = self.hasher.hash_one((device, guess));
+        let taken = consumer.guesses().take(guess, Window::Hour.number(now));
+        let refusal = || Refusal::Mismatches(Window::Hour.left(now));
+        let fresh = taken
+            .ok_or_else(refusal)
+            .inspect_err(|refusal| self.metrics.refused(*refusal))?;
         Ok(Guess(fresh.then(|| (consumer.clone(), guess))))
+    }
+
+    fn or_refuse(&self, admitted: Option<()>, now: Timestamp) -> Result<(), Refusal> {
+        let refusal = || Refusal::DistinctSubscribers(Window::Hour.left(now));
+        admitted
+            .ok_or_else(refusal)
+            .inspect_err(|refusal| self.metrics.refused(*refusal))
     }
 
     /// What a query asks with. Of an IPv6 address only the prefix counts: the rest is the device's
@@ -243,6 +242,24 @@ impl Limiter {
     }
 }
 
+impl Guess {
+    /// It was right, or the consumer was not told: it does not count.
+    pub fn forget(self) {
+        if let Some((consumer, guess)) = self.0 {
+            consumer.guesses().forget(guess);
+        }
+    }
+}
+
+impl Consumer {
+    fn guesses(&self) -> MutexGuard<'_, Guesses> {
+        self.0
+            .guesses
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
 impl Admission {
     /// Whose it is.
     pub fn consumer(&self) -> Consumer {
@@ -256,16 +273,6 @@ impl Admission {
         let mut today = today.lock().unwrap_or_else(PoisonError::into_inner);
         if today.day == self.day {
             today.requests = today.requests.saturating_sub(1);
-        }
-    }
-}
-
-impl Guess {
-    /// It was right, or the consumer was not told: it does not count.
-    pub fn forget(self) {
-        if let Some((Consumer(usage), guess)) = self.0 {
-            let mut guesses = usage.guesses.lock().unwrap_or_else(PoisonError::into_inner);
-            guesses.made.remove(&guess);
         }
     }
 }
@@ -284,8 +291,7 @@ impl Usage {
                 hour: 0,
                 distinct: Distinct::new(class.distinct_subscribers_per_hour),
             }),
-            mismatches_per_hour: class.mismatches_per_hour,
-            guesses: Mutex::default(),
+            guesses: Mutex::new(Guesses::new(class.mismatches_per_hour)),
         }
     }
 
@@ -329,27 +335,6 @@ impl Usage {
         }
         look(&mut this_hour.distinct)
     }
-
-    /// Whether the guess is a new one of this hour.
-    fn take_guess(&self, guess: u64, now: Timestamp) -> Result<bool, Refusal> {
-        let most = usize::try_from(self.mismatches_per_hour).unwrap_or(usize::MAX);
-        if most == 0 {
-            return Ok(false);
-        }
-        let hour = Window::Hour.number(now);
-        let mut guesses = self.guesses.lock().unwrap_or_else(PoisonError::into_inner);
-        if guesses.hour != hour {
-            guesses.hour = hour;
-            guesses.made.clear();
-        }
-        if guesses.made.contains(&guess) {
-            return Ok(false);
-        }
-        if guesses.made.len() >= most {
-            return Err(Refusal::Mismatches(Window::Hour.left(now)));
-        }
-        Ok(guesses.made.insert(guess))
-    }
 }
 
 /// Rounded up: an earlier try would be refused again.
@@ -365,7 +350,7 @@ pub struct LimitMetrics {
     distinct_subscribers: IntCounter,
     mismatches: IntCounter,
     most_distinct: IntGauge,
-    most_distinct_hour: Mutex<i64>,
+    most_distinct_hour: AtomicI64,
 }
 
 impl LimitMetrics {
@@ -390,7 +375,7 @@ impl LimitMetrics {
             distinct_subscribers: refused.with_label_values(&["distinct_subscribers"]),
             mismatches: refused.with_label_values(&["mismatches"]),
             most_distinct,
-            most_distinct_hour: Mutex::default(),
+            most_distinct_hour: AtomicI64::new(0),
         })
     }
 
@@ -406,12 +391,12 @@ impl LimitMetrics {
     fn saw_distinct(&self, distinct: usize, now: Timestamp) {
         let distinct = i64::try_from(distinct).unwrap_or(i64::MAX);
         let hour = Window::Hour.number(now);
-        let mut known = self
-            .most_distinct_hour
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
-        if *known != hour || distinct > self.most_distinct.get() {
-            *known = hour;
+        // Without a lock that every request would take: at worst a race hides one more of many.
+        let is_new_hour = self.most_distinct_hour.load(Ordering::Relaxed) != hour;
+        if is_new_hour {
+            self.most_distinct_hour.store(hour, Ordering::Relaxed);
+        }
+        if is_new_hour || distinct > self.most_distinct.get() {
             self.most_distinct.set(distinct);
         }
     }
@@ -598,28 +583,6 @@ mod tests {
         assert_eq!(limiter.metrics.most_distinct.get(), 100);
         limiter.record_sizes(at(HOUR));
         assert_eq!(limiter.metrics.most_distinct.get(), 0);
-    }
-
-    #[test]
-    fn who_guesses_at_devices_is_stopped_before_it_is_known_whether_he_is_right() {
-        let limiter = limiter(&Limits {
-            mismatches_per_hour: 2,
-            ..Limits::default()
-        });
-        let a = limiter.admit(&consumer("a"), at(100)).unwrap().consumer();
-        let guess = |guess: u32, now| limiter.admit_guess(&a, &guess, at(now));
-        for right in 0..10 {
-            guess(right, 100).unwrap().forget();
-        }
-        for wrong in [11, 12, 11, 12] {
-            assert!(guess(wrong, 100).is_ok());
-        }
-        assert_eq!(guess(0, 100).err(), Some(Refusal::Mismatches(3500)));
-        assert_eq!(guess(13, 100).err(), Some(Refusal::Mismatches(3500)));
-        // A guess that is repeated says nothing new, and is no way to give the first one back.
-        guess(11, 100).unwrap().forget();
-        assert!(guess(13, 100).is_err());
-        assert!(guess(13, HOUR).is_ok());
     }
 
     #[test]

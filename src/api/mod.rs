@@ -42,7 +42,7 @@ pub use version::{UnknownVersion, Version};
 use crate::audit::Audit;
 use crate::auth::{AuthError, Authenticator, Caller};
 use crate::config::Config;
-use crate::limits::{Consumer, Limiter, Refusal};
+use crate::limits::{Consumer, Limiter};
 use crate::lookup::{Answer, DeviceQuery, Lookup, LookupError, NamedBy, Question};
 use crate::ppid::Ppids;
 use crate::tac::TacTable;
@@ -183,7 +183,10 @@ impl Api {
         deadline: Instant,
     ) -> Result<Response<Full<Bytes>>, ApiError> {
         let (parts, body) = request.into_parts();
-        let admitted = self.admit(&parts, route, correlator, trail, deadline).await;
+        let now = Timestamp::now();
+        let admitted = self
+            .admit(&parts, route, correlator, trail, deadline, now)
+            .await;
         let (route, caller, consumer) = match admitted {
             Ok(admitted) => admitted,
             Err(error) => {
@@ -191,22 +194,19 @@ impl Api {
                 return Err(error);
             }
         };
-        let now = Timestamp::now();
         let rules = route.rules();
-        let body = body::read(body, Instant::now() + self.body_read_timeout).await;
+        let body = body::read(body, self.body_read_timeout).await;
         check_content_type(&parts.headers, &body, rules)?;
         let Asking { device, asked } =
             request_json::parse(route.served.version, route.operation, body.complete()?)?;
         let question = question(device, &caller, route)?;
         let limiter = &self.parts.limiter;
         let refused = |refusal| refusal::of_limit(refusal, rules.codes);
-        limiter
-            .may_ask(&consumer, &question.query, now)
-            .map_err(refused)?;
+        let may_ask = limiter.may_ask(&consumer, &question.query, now);
+        may_ask.map_err(refused)?;
         let guess = match &asked {
             Asked::Match(provided) => {
-                let guess = (&question.query, provided);
-                let guess = limiter.admit_guess(&consumer, &guess, now);
+                let guess = limiter.admit_guess(&consumer, &question.query, provided, now);
                 Some(guess.map_err(refused)?)
             }
             Asked::Identifier | Asked::Type | Asked::Ppid => None,
@@ -216,15 +216,18 @@ impl Api {
         let found = lookup
             .device(&question, asked.wanted(), &caller, deadline, progress)
             .await;
-        let answer = self
-            .count(&consumer, &question.query, &found, trail, now)
-            .map_err(refused)
-            .and_then(|()| {
-                found
-                    .inspect_err(|error| trail.reason = Some(error.label()))
-                    .map_err(|error| refusal::of_lookup(error, rules.codes))
-            })
-            .and_then(|device| self.tell(asked, rules, &question, &caller, &device, trail));
+        // What a core that fails does not say tells of nobody.
+        let counted = if found.is_err_and(LookupError::is_failure) {
+            Ok(())
+        } else {
+            let subscription = trail.progress.subscription.as_ref();
+            limiter.count(&consumer, subscription, &question.query, now)
+        };
+        let answer = counted.map_err(refused).and_then(|()| {
+            let found = found.inspect_err(|error| trail.reason = Some(error.label()));
+            let device = found.map_err(|error| refusal::of_lookup(error, rules.codes))?;
+            self.tell(asked, rules, &question, &caller, &device, trail)
+        });
         if let Some(guess) = guess {
             let wrong = answer.as_ref().is_ok_and(Members::is_mismatch);
             if !wrong {
@@ -236,23 +239,6 @@ impl Api {
             trail.fields = answer.names();
         }
         answer.into_response()
-    }
-
-    /// Counts whom the consumer is about to learn of. What a core that fails does not say tells of
-    /// nobody.
-    fn count(
-        &self,
-        consumer: &Consumer,
-        query: &DeviceQuery,
-        found: &Result<Answer, LookupError>,
-        trail: &Trail<'_>,
-        now: Timestamp,
-    ) -> Result<(), Refusal> {
-        if found.as_ref().is_err_and(|error| error.is_failure()) {
-            return Ok(());
-        }
-        let subscription = trail.progress.subscription.as_ref();
-        self.parts.limiter.count(consumer, subscription, query, now)
     }
 
     /// What the consumer is told of a device that was found.
@@ -302,6 +288,7 @@ impl Api {
         correlator: &Correlator,
         trail: &mut Trail<'_>,
         deadline: Instant,
+        now: Timestamp,
     ) -> Result<(Route<'a>, Arc<Caller>, Consumer), ApiError> {
         let route = route?;
         if parts.method != Method::POST {
@@ -312,7 +299,7 @@ impl Api {
         if !caller.scopes.allows(route.operation.scope()) {
             return Err(ApiError::new(ErrorCode::PermissionDenied));
         }
-        let admission = self.parts.limiter.admit(&caller.consumer, Timestamp::now());
+        let admission = self.parts.limiter.admit(&caller.consumer, now);
         let codes = route.rules().codes;
         let admission = admission.map_err(|refusal| refusal::of_limit(refusal, codes))?;
         let consumer = admission.consumer();

@@ -9,7 +9,7 @@ use crate::auth::Subject;
 use crate::config::IdentifierKind;
 
 /// The identifiers of one request, parsed; at least one of them is there.
-#[derive(Default, Hash)]
+#[derive(Default)]
 pub struct DeviceQuery {
     /// An MSISDN.
     pub phone_number: Option<PhoneNumber>,

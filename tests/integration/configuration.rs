@@ -249,3 +249,38 @@ fn no_issuer_speaks_for_the_consumers_of_another() {
     }
     assert!(issuers("a:", "b:").is_ok());
 }
+
+#[test]
+fn feeds_are_refused_without_what_they_stand_on() {
+    const LISTEN: &str = "[callback]\nlisten = \"127.0.0.1:8443\"\n";
+    const SMF: &str = "smf = [\"http://127.0.0.1:7777\"]\n";
+    for (lines, named) in [
+        ("[feeds]\nequipment = true".to_owned(), "callback.listen"),
+        (format!("{LISTEN}[feeds]\nsessions = true"), "core.smf"),
+        (
+            format!("{SMF}{LISTEN}[feeds]\nsessions = true\n[cache]\nsession = \"1s\""),
+            "cache.session",
+        ),
+        (
+            format!("{LISTEN}[feeds]\nconsent = true\nexpiry = \"1s\""),
+            "feeds.expiry",
+        ),
+        (
+            format!("{LISTEN}[feeds]\nconsent = true\ncheck_interval = \"0s\""),
+            "feeds.check_interval",
+        ),
+        (
+            format!(
+                "{LISTEN}[callback.tls]\ncertificate_file = \"a\"\nkey_file = \"b\"\n\
+                 client_certificates = \"required\""
+            ),
+            "callback.tls.client_ca_file",
+        ),
+        (format!("{LISTEN}uri = \"10.0.0.1:8443\""), "uri"),
+    ] {
+        let refusal = load(&with(&lines), &[]).expect_err(&lines);
+        assert!(refusal.contains(named), "{lines}: {refusal}");
+    }
+    let whole = format!("{SMF}{LISTEN}[feeds]\nsessions = true\nequipment = true\nconsent = true");
+    assert!(load(&with(&whole), &[]).is_ok());
+}
