@@ -350,7 +350,9 @@ async fn in_an_outage_a_device_is_told_past_its_lifetime_with_its_own_time() {
         assert_eq!(answer.status, 200, "{fault}");
         assert_eq!(answer.json()["lastChecked"], last_checked, "{fault}");
     }
-    let told = rig.bridge.metric("pei_bridge_answers_past_lifetime_total", &[]);
+    let told = rig
+        .bridge
+        .metric("pei_bridge_answers_past_lifetime_total", &[]);
     assert!((told.await - 4.0).abs() < 0.5);
     // Nobody was asked about this one before.
     let unknown = rig.ask(&json!({"phoneNumber": "34600000002"})).await;

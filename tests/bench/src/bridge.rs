@@ -24,12 +24,24 @@ pub(crate) fn question(subscriber: u64) -> String {
 /// A simulated core that takes connections.
 pub(crate) struct Core {
     pub(crate) address: SocketAddr,
-    control: SocketAddr,
+    pub(crate) control: SocketAddr,
+    /// apiRoots of the UDMs.
+    udms: Vec<String>,
     _process: Process,
 }
 
 impl Core {
     pub(crate) fn start(workplace: &Workplace, subscribers: u64) -> Result<Self> {
+        Self::start_several(workplace, subscribers, 0)
+    }
+
+    /// With so many UDMs that have a socket of their own; 0: the one that all functions share.
+    pub(crate) fn start_several(
+        workplace: &Workplace,
+        subscribers: u64,
+        udms: u16,
+    ) -> Result<Self> {
+        let first = free_address()?;
         let (address, control) = (free_address()?, free_address()?);
         let mut process = Process::start(
             "simcore",
@@ -37,14 +49,24 @@ impl Core {
                 .args(["--core-listen", &address.to_string()])
                 .args(["--control-listen", &control.to_string()])
                 .args(["--subscribers", &subscribers.to_string()])
+                .args(["--instances", &format!("udm={udms}")])
+                .args(["--instances-listen", &first.to_string()])
                 .arg("--data")
                 .arg(Workplace::subscribers()),
         )?;
         process.wait_until(|| std::net::TcpStream::connect(address).is_ok())?;
         process.wait_until(|| std::net::TcpStream::connect(control).is_ok())?;
+        let ports = first.port()..first.port() + udms;
+        let mut udms: Vec<_> = ports
+            .map(|port| format!("http://{}:{port}", first.ip()))
+            .collect();
+        if udms.is_empty() {
+            udms.push(format!("http://{address}"));
+        }
         Ok(Self {
             address,
             control,
+            udms,
             _process: process,
         })
     }
@@ -86,6 +108,7 @@ pub(crate) struct Settings<'a> {
 /// A bridge that is ready.
 pub(crate) struct Bridge {
     pub(crate) address: SocketAddr,
+    admin: SocketAddr,
     pub(crate) process: Process,
 }
 
@@ -105,7 +128,20 @@ impl Bridge {
                 .arg(file),
         )?;
         process.wait_until(|| is_ready(admin).unwrap_or(false))?;
-        Ok(Self { address, process })
+        Ok(Self {
+            address,
+            admin,
+            process,
+        })
+    }
+
+    /// Its connections to UDMs.
+    pub(crate) fn connections_ready(&self) -> Result<f64> {
+        let page = Connection::open(self.admin)?.get("/metrics")?;
+        let page = String::from_utf8(page.body)?;
+        let series = r#"pei_bridge_core_connections{nf="UDM",state="ready"} "#;
+        let value = page.lines().find_map(|line| line.strip_prefix(series));
+        Ok(value.ok_or("no such metric")?.parse()?)
     }
 }
 
@@ -122,12 +158,10 @@ fn configuration(
     let Settings {
         lifetime, entries, ..
     } = settings;
-    let Core {
-        address, control, ..
-    } = core;
+    let Core { udms, control, .. } = core;
     let mut text = format!(
         "[api]\nlisten = \"{api}\"\n[admin]\nlisten = \"{admin}\"\n\
-         [core]\nudm = [\"http://{address}\"]\n[log]\nlevel = \"warn\"\n\
+         [core]\nudm = {udms:?}\n[log]\nlevel = \"warn\"\n\
          [cache]\nequipment = \"{lifetime}\"\nequipment_entries = {entries}\n\
          none_found = \"0s\"\n[consent]\nmode = \"none\"\n"
     );

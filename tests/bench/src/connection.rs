@@ -34,8 +34,18 @@ impl Connection {
     }
 
     pub(crate) fn post(&mut self, path: &str, kind: &str, body: &str) -> Result<Answer> {
+        self.send("POST", path, kind, body)
+    }
+
+    pub(crate) fn send(
+        &mut self,
+        method: &str,
+        path: &str,
+        kind: &str,
+        body: &str,
+    ) -> Result<Answer> {
         self.ask(&format!(
-            "POST {path} HTTP/1.1\r\nhost: bench\r\ncontent-type: {kind}\r\n\
+            "{method} {path} HTTP/1.1\r\nhost: bench\r\ncontent-type: {kind}\r\n\
              content-length: {}\r\n\r\n{body}",
             body.len()
         ))
@@ -54,6 +64,9 @@ impl Connection {
             let (name, value) = line.split_once(':').ok_or("a header without a colon")?;
             let header = (name.to_ascii_lowercase(), value.trim().to_owned());
             answer.headers.push(header);
+        }
+        if answer.status == 204 {
+            return Ok(answer);
         }
         let length = answer.header("content-length").ok_or("no length")?;
         answer.body.resize(length.parse()?, 0);

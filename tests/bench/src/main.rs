@@ -7,7 +7,7 @@
 //!
 //! Read in this order: this file, [`from_cache`] and [`from_core`] (processor time, throughput,
 //! latency), [`versions`] (versions of the API side by side), [`start`] (time to ready, device types),
-//! [`million`] (memory), [`sessions`] (the table of event feeds); below them [`rounds`] (taking turns),
+//! [`million`] (memory), [`sessions`] (the table of event feeds), [`failing`] (UDMs in trouble); below them [`rounds`] (taking turns),
 //! [`load`] (wrk), [`bridge`] and [`process`] (what is started), [`connection`] (HTTP/1.1), [`procfs`]
 //! and [`stats`]. [`bare_hyper`] and [`bare_moka`] are contenders.
 
@@ -15,6 +15,7 @@ mod bare_hyper;
 mod bare_moka;
 mod bridge;
 mod connection;
+mod failing;
 mod from_cache;
 mod from_core;
 mod load;
@@ -90,6 +91,8 @@ enum Measurement {
     Million,
     /// Memory and time of a table of ten million sessions.
     Sessions,
+    /// Three UDMs in trouble under a steady load, for the length of one turn or more.
+    Failing,
 }
 
 /// How much is measured.
@@ -151,6 +154,9 @@ fn measure(arguments: &Arguments) -> Result<()> {
     }
     if wanted(Measurement::Sessions) {
         sessions::measure(&workplace, effort, &mut report)?;
+    }
+    if wanted(Measurement::Failing) {
+        failing::measure(&workplace, effort, &mut report)?;
     }
     write!(out, "\n{report}")?;
     Ok(())

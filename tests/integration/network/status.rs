@@ -102,8 +102,10 @@ async fn an_smf_that_goes_is_not_believed_any_more() {
     let smfs = async |state: &str, count: f64| {
         eventually(state, async || {
             let label = format!("state=\"{state}\"");
-            let metric = bridge.metric("pei_bridge_session_table_smfs", &[&label]);
-            ((metric.await - count).abs() < 0.5).then_some(())
+            let smfs = bridge
+                .metric("pei_bridge_session_table_smfs", &[&label])
+                .await;
+            ((smfs - count).abs() < 0.5).then_some(())
         })
         .await;
     };
