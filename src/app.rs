@@ -19,7 +19,7 @@ use crate::lookup::Lookup;
 use crate::server::admin::{AdminServer, State};
 use crate::server::callback::UnusableKeys;
 use crate::server::{ApiServer, Workers};
-use crate::southbound::{Membership, Southbound};
+use crate::southbound::{Membership, Southbound, SouthboundError};
 use crate::tac::{TacError, TacTable};
 use crate::telemetry::metrics::Metrics;
 use crate::tls::{ListenerTls, TlsError};
@@ -52,6 +52,9 @@ pub enum StartError {
         /// Why not.
         source: TlsError,
     },
+    /// The functions of the core cannot be asked.
+    #[error(transparent)]
+    Core(#[from] SouthboundError),
     /// An address cannot be listened on.
     #[error("{key} = {address}: {source}")]
     Bind {
@@ -103,16 +106,14 @@ impl App {
         })?;
         let stop = CancellationToken::new();
         let workers = Workers::start(config.api.worker_threads).map_err(StartError::Threads)?;
-        let southbound = Southbound::start(config, workers.handles(), &metrics.core);
+        let southbound = Southbound::start(config, workers.handles(), &metrics.core, None);
         let Southbound {
             functions,
             udm,
             tellers,
             membership,
-        } = southbound.map_err(|source| StartError::Tls {
-            key: "core.tls",
-            source,
-        })?;
+            ..
+        } = southbound?;
         let (lookup, changes) = Lookup::new(functions, config, &metrics.lookup);
         let feeding = Feeding::build(config, changes, tellers, &metrics)?;
         let record_sessions = feeding.as_ref().map(Feeding::record_sizes);

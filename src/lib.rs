@@ -18,7 +18,8 @@
 //! every decision), [`tls`] and [`secret`] (certificates, keys, trust), [`tac`] (device types),
 //! [`telemetry`] (logs and metrics), [`demo`] (the bridge with a simulated core in one process),
 //! [`cli`] (the command line). `southbound` brings the core's functions together as the configuration
-//! says; `flights` lets all who ask the same question share its answer.
+//! says; `flights` lets all who ask the same question share its answer; `bad_rows` names what is wrong in
+//! an operator's tables.
 //!
 //! Dependencies point one way, in the order of the table.
 
@@ -26,6 +27,7 @@ pub mod api;
 pub mod app;
 pub mod audit;
 pub mod auth;
+mod bad_rows;
 pub mod cli;
 pub mod config;
 pub mod demo;
@@ -37,7 +39,7 @@ pub mod pseudonym;
 pub mod secret;
 pub mod server;
 pub mod sessions;
-mod southbound;
+pub mod southbound;
 pub mod tac;
 pub mod telemetry;
 pub mod tls;

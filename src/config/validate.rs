@@ -2,7 +2,7 @@
 
 use super::{
     AuditSink, AuthMode, ClientCertificates, ClientTls, Config, ConfigError, Core, Discovered,
-    ServerTls,
+    GpsiToSupi, ServerTls,
 };
 
 /// No machine has more processors for us; what is beyond is a slip of the pen.
@@ -160,6 +160,12 @@ impl Config {
             ));
         }
         validate_nrf(core)?;
+        if core.gpsi_to_supi == GpsiToSupi::File && core.gpsi_to_supi_file.is_none() {
+            return Err(invalid(
+                "core.gpsi_to_supi_file",
+                "is needed for core.gpsi_to_supi = \"file\"",
+            ));
+        }
         for (key, zero) in [
             (
                 "core.connections_per_endpoint",

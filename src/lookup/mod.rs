@@ -2,7 +2,8 @@
 //!
 //! The one place that knows both sides: what a consumer may ask with, and what the core can be
 //! asked. It knows neither HTTP nor JSON of either side. Read in this order: this file,
-//! [`session`] (whose session is this address), [`subscription`] (public to permanent identifier),
+//! [`session`] (whose session is this address), [`subscription`] (public to permanent identifier, by
+//! the core or by the operator's table, [`provisioned`]),
 //! [`consent`] (may it be disclosed), [`equipment`] (which device); below them all
 //! [`remembered`], which asks the core once and keeps the answer for as long as it may, and
 //! [`feed`], by which it may for longer. What the core tells unasked comes in through [`changes`].
@@ -12,6 +13,7 @@ pub mod consent;
 pub mod equipment;
 pub mod feed;
 pub mod nat;
+pub mod provisioned;
 mod remembered;
 pub mod session;
 pub mod subscription;
@@ -21,7 +23,7 @@ use std::net::Ipv6Addr;
 use std::sync::Arc;
 
 use adapters::bsf::Bsf;
-use adapters::sbi;
+use adapters::sbi::{self, Steps};
 use adapters::udm::Udm;
 use adapters::upf::Upf;
 use device::{Gpsi, Ipv4Query, Nai, PhoneNumber, Supi, UeId};
@@ -36,6 +38,7 @@ use changes::{Changes, ConsentChanges, EquipmentChanges};
 use consent::{Authority, ConsentFeed, ConsentLookup, Disclosure};
 use equipment::EquipmentLookup;
 use feed::Feed;
+use provisioned::Provisioned;
 use session::SessionLookup;
 use subscription::SubscriptionLookup;
 
@@ -188,6 +191,10 @@ pub struct CoreFunctions {
     pub bsf: Option<Bsf>,
     /// Translations of public addresses; absent where the deployment has none.
     pub upf: Option<Upf>,
+    /// The operator's own table from GPSI to SUPI; absent where the UDM is asked.
+    pub provisioned: Option<Provisioned>,
+    /// Where it is told what became of each step; absent: nobody wants to see it.
+    pub steps: Option<Steps>,
 }
 
 impl Lookup {
@@ -198,7 +205,13 @@ impl Lookup {
         config: &Config,
         metrics: &Arc<LookupMetrics>,
     ) -> (Self, Changes) {
-        let CoreFunctions { udm, bsf, upf } = core;
+        let CoreFunctions {
+            udm,
+            bsf,
+            upf,
+            provisioned,
+            steps,
+        } = core;
         let feeds = &config.feeds;
         let sessions = feeds
             .sessions
@@ -216,9 +229,10 @@ impl Lookup {
         let (udm, metrics) = (|| udm.clone(), || metrics.clone());
         let lookup = Self {
             supported: config.api.supported_identifiers.clone(),
-            session: SessionLookup::new(bsf, upf, sessions.clone(), config, metrics()),
+            session: SessionLookup::new(bsf, upf, sessions.clone(), steps, config, metrics()),
             subscription: Arc::new(SubscriptionLookup::new(
                 udm(),
+                provisioned,
                 config,
                 metrics(),
                 feed.clone(),
@@ -438,8 +452,7 @@ impl Walk<'_> {
                 (disclosure.await?, Some(supi))
             }
         };
-        if self.lookup.equipment.is_fed() && matches!(subscription, UeId::Gpsi(_)) {
-            // What is told of a subscription is told of it by whatever name.
+        if self.lookup.equipment.by_supi_alone() && matches!(subscription, UeId::Gpsi(_)) {
             let supi = self.lookup.subscription.supi(subscription, self.deadline);
             *subscription = UeId::Supi(supi.await?);
         }

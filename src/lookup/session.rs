@@ -9,6 +9,7 @@ use std::net::{Ipv4Addr, Ipv6Addr};
 use std::sync::Arc;
 
 use adapters::bsf::{Bsf, PcfBinding};
+use adapters::sbi::{Fact, Steps};
 use adapters::upf::{UeIpInfo, Upf};
 use device::{Gpsi, Ipv4Query, Supi, UeId, session_ipv4, session_ipv6};
 use tokio::time::Instant;
@@ -43,6 +44,7 @@ impl SessionLookup {
         bsf: Option<Bsf>,
         upf: Option<Upf>,
         sessions: Option<Arc<SessionTable>>,
+        steps: Option<Steps>,
         config: &Config,
         metrics: Arc<LookupMetrics>,
     ) -> Self {
@@ -61,6 +63,7 @@ impl SessionLookup {
                 upf,
                 pools,
                 sessions,
+                steps,
                 metrics: metrics.clone(),
             },
             remembered: Remembered::new(CacheName::Session, &lifetimes, config, metrics),
@@ -138,6 +141,8 @@ struct Source {
     upf: Option<Upf>,
     pools: NatPools,
     sessions: Option<Arc<SessionTable>>,
+    /// Tells what was found without a question to whoever wants to see it.
+    steps: Option<Steps>,
     metrics: Arc<LookupMetrics>,
 }
 
@@ -215,6 +220,7 @@ impl Source {
         deadline: Instant,
     ) -> Result<Behind, LookupError> {
         if let Some(private) = self.pools.by_port(public, port) {
+            self.note_pool(&private);
             return Ok(Behind::Address(private));
         }
         let Some(upf) = &self.upf else {
@@ -236,6 +242,16 @@ impl Source {
         })
     }
 
+    fn note_pool(&self, private: &PrivateAddress) {
+        if let Some(steps) = &self.steps {
+            let address = Fact::personal("privateIpv4Address", private.address);
+            let domain = private.ip_domain.as_deref();
+            let domain = domain.map(|domain| Fact::plain("ipDomain", domain));
+            let facts = [address].into_iter().chain(domain);
+            steps.note("nat.pools", facts.collect());
+        }
+    }
+
     /// The subscription of what stands behind a public address.
     async fn resolve(&self, behind: Behind, public: Ipv4Addr, deadline: Instant) -> Fetched {
         match behind {
@@ -249,7 +265,10 @@ impl Source {
     /// By private address. The public one tells the address space, where a pool knows it.
     async fn by_private(&self, public: Ipv4Addr, private: Ipv4Addr, deadline: Instant) -> Fetched {
         match self.pools.by_private(public, private) {
-            Some(private) => self.bound(&private, deadline).await,
+            Some(private) => {
+                self.note_pool(&private);
+                self.bound(&private, deadline).await
+            }
             // The pool owns the public address and says that this private one is not behind it.
             None if self.pools.cover(public) => Err(LookupError::UnknownSubscription),
             None => self.bound(&unmapped(private), deadline).await,
