@@ -22,6 +22,7 @@ use crate::server::{ApiServer, Workers};
 use crate::southbound::{Membership, Southbound, SouthboundError};
 use crate::tac::{TacError, TacTable};
 use crate::telemetry::metrics::Metrics;
+use crate::telemetry::otlp::{self, Exporter};
 use crate::tls::{ListenerTls, TlsError};
 use feeding::Feeding;
 
@@ -34,6 +35,7 @@ pub struct App {
     admin: AdminServer,
     feeding: Option<Feeding>,
     membership: Membership,
+    exporter: Option<Exporter>,
     stop: CancellationToken,
     drain_timeout: Duration,
 }
@@ -114,6 +116,11 @@ impl App {
             membership,
             ..
         } = southbound?;
+        let tracing = otlp::tracing(&config.telemetry.otlp, &metrics.otlp);
+        let (tracer, exporter) = tracing.map_err(|source| StartError::Tls {
+            key: "telemetry.otlp.tls",
+            source,
+        })?;
         let (lookup, changes) = Lookup::new(functions, config, &metrics.lookup);
         let feeding = Feeding::build(config, changes, tellers, &metrics)?;
         let record_sessions = feeding.as_ref().map(Feeding::record_sizes);
@@ -122,6 +129,7 @@ impl App {
             limiter: Limiter::new(&config.limits, metrics.limits.clone()),
             lookup,
             tac_table,
+            tracer,
             audit: Audit::open(&config.audit, metrics.audit.clone())?,
             metrics: metrics.api.clone(),
         };
@@ -156,6 +164,7 @@ impl App {
             admin,
             feeding,
             membership,
+            exporter,
             stop,
             drain_timeout: config.api.drain_timeout,
         })
@@ -191,6 +200,10 @@ impl App {
             "serving"
         );
         let admin = tokio::spawn(self.admin.run());
+        let traced = CancellationToken::new();
+        let exporting = self
+            .exporter
+            .map(|exporter| tokio::spawn(exporter.run(traced.clone())));
         let feeding = self.feeding.map(|feeding| feeding.start(&self.stop));
         if !self.api.run(self.stop).await {
             tracing::warn!("the drain time passed with requests in flight");
@@ -203,6 +216,11 @@ impl App {
             tracing::warn!("the drain time passed with subscriptions at the core");
         }
         self.membership.end(Instant::now() + FAREWELL).await;
+        traced.cancel();
+        if let Some(exporting) = exporting {
+            // It has a bound of its own.
+            let _ = exporting.await;
+        }
         admin.abort();
         tracing::info!("stopped");
     }

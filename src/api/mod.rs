@@ -27,6 +27,7 @@ use http_body_util::Full;
 use hyper::body::Incoming;
 use jiff::Timestamp;
 use tokio::time::Instant;
+use trace::{Tracer, Value};
 
 pub use error::{ApiError, ErrorCode};
 pub use route::{Operation, Version};
@@ -68,6 +69,8 @@ pub struct Parts {
     pub lookup: Lookup,
     /// Knows device types.
     pub tac_table: TacTable,
+    /// Decides which requests are traced.
+    pub tracer: Tracer,
     /// Records decisions; absent: nobody wants them recorded.
     pub audit: Option<Audit>,
     /// Counts answers.
@@ -91,9 +94,29 @@ impl Api {
         }
     }
 
+    /// Answers one request, as part of the trace that its consumer began or that we record.
+    pub async fn handle(&self, request: Request<Incoming>) -> Response<Full<Bytes>> {
+        let Some(mut span) = self.parts.tracer.begin("request", request.headers()) else {
+            return self.answer_in_time(request).await;
+        };
+        if let Ok(route) = Route::of(request.uri().path(), &self.versions) {
+            span.set("pei_bridge.version", Value::Word(route.version.as_str()));
+            span.set("pei_bridge.operation", Value::Word(route.operation.as_str()));
+        }
+        // Boxed: the rare way must not make the common one large.
+        let response = span.around(Box::pin(self.answer_in_time(request))).await;
+        let status = response.status();
+        let number = Value::Number(status.as_u16().into());
+        span.set("http.response.status_code", number);
+        if status.is_server_error() {
+            span.fail();
+        }
+        response
+    }
+
     /// Answers one request, whatever happens on the way: owns the deadline, the correlator, the
     /// count, the audit, and the last net below a bug of ours.
-    pub async fn handle(&self, request: Request<Incoming>) -> Response<Full<Bytes>> {
+    async fn answer_in_time(&self, request: Request<Incoming>) -> Response<Full<Bytes>> {
         let started = Instant::now();
         let route = Route::of(request.uri().path(), &self.versions);
         let correlator = Correlator::of(request.headers(), route.as_ref().ok());
@@ -175,9 +198,11 @@ impl Api {
             }
         };
         let now = Timestamp::now();
+        let parsing = trace::step("parse");
         let body = body::read(body, Instant::now() + self.body_read_timeout).await;
         check_content_type(&parts.headers, &body)?;
         let query = device_json::parse(body.complete()?)?;
+        drop(parsing);
         let subscriber = self
             .parts
             .limiter
@@ -228,7 +253,8 @@ impl Api {
         trail: &mut Trail,
         deadline: Instant,
     ) -> Result<Arc<Caller>, ApiError> {
-        let caller = self.parts.authenticator.caller(parts, deadline).await;
+        let caller = self.parts.authenticator.caller(parts, deadline);
+        let caller = trace::stage("authenticate", caller).await;
         let caller = caller.map_err(|error| match error {
             AuthError::Unauthenticated(reason) => {
                 trail.reason = Some(reason.label());

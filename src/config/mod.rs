@@ -8,6 +8,7 @@ mod access;
 mod core;
 mod feeds;
 mod load;
+mod telemetry;
 mod tls;
 mod url;
 mod validate;
@@ -28,8 +29,9 @@ pub use core::{
 };
 pub use feeds::{Callback, Feeds, IpDomainRule};
 pub use load::{ConfigError, Layers};
+pub use telemetry::{Otlp, Telemetry};
 pub use tls::{ClientCertificates, ClientTls, ServerTls};
-pub use url::{IssuerUrl, PublicUrl, UrlError};
+pub use url::{CollectorUrl, IssuerUrl, PublicUrl, UrlError};
 pub use values::{IdentifierKind, MultipleIdentifiers, SecretSource};
 
 use crate::lookup::nat::NatPool;
@@ -64,6 +66,8 @@ pub struct Config {
     pub tac: Tac,
     /// What is logged.
     pub log: Log,
+    /// Who is told what requests go through.
+    pub telemetry: Telemetry,
 }
 
 /// `[api]`

@@ -23,6 +23,18 @@ impl Config {
         if self.cache.equipment_entries == 0 {
             return Err(invalid("cache.equipment_entries", "must be at least 1"));
         }
+        let otlp = &self.telemetry.otlp;
+        if !(0.0..=1.0).contains(&otlp.sample_ratio) {
+            return Err(invalid("telemetry.otlp.sample_ratio", "must be from 0 to 1"));
+        }
+        if otlp.queue_entries == 0 {
+            return Err(invalid("telemetry.otlp.queue_entries", "must be at least 1"));
+        }
+        both_or_neither(
+            &otlp.tls,
+            "telemetry.otlp.tls.certificate_file",
+            "telemetry.otlp.tls.key_file",
+        )?;
         crate::telemetry::logs::filter(&self.log.level)
             .map(drop)
             .map_err(|_| invalid("log.level", "is no level (error, warn, info, debug, trace)"))

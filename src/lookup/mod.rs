@@ -397,10 +397,9 @@ impl Walk<'_> {
     }
 
     async fn by_identifier(&mut self, identifier: &Identifier) -> Result<Answer, LookupError> {
-        let subscription = self
-            .lookup
-            .subscription_of(identifier, self.several, self.deadline)
-            .await?;
+        let lookup = self.lookup;
+        let subscription = lookup.subscription_of(identifier, self.several, self.deadline);
+        let subscription = trace::stage("subscription", subscription).await?;
         self.permitted_device(subscription, Some(identifier)).await
     }
 
@@ -449,6 +448,7 @@ impl Walk<'_> {
                 // One name from here on, whichever identifier was asked with.
                 *subscription = UeId::Supi(supi.clone());
                 let disclosure = self.lookup.consent.of(&supi, self.wanted, self.deadline);
+                let disclosure = trace::stage("consent", disclosure);
                 (disclosure.await?, Some(supi))
             }
         };
@@ -456,11 +456,9 @@ impl Walk<'_> {
             let supi = self.lookup.subscription.supi(subscription, self.deadline);
             *subscription = UeId::Supi(supi.await?);
         }
-        let equipment = self
-            .lookup
-            .equipment
-            .of(subscription, public_name, self.deadline)
-            .await?;
+        let equipment = &self.lookup.equipment;
+        let equipment = equipment.of(subscription, public_name, self.deadline);
+        let equipment = trace::stage("equipment", equipment).await?;
         let disclosure = match consenting {
             // A refusal that was told while the core was asked for the device.
             Some(supi) if self.lookup.consent.words_told() != consents_told => {

@@ -5,8 +5,8 @@
 //! request that is not traced pays for one look at a thread's own variable for each [`stage`] and
 //! each call; nothing is allocated and nobody is told.
 //!
-//! Nothing personal can be in a span: its attributes are fixed words, numbers, and names of peers
-//! in the core ([`Value`]). How spans are written and sent does not belong here.
+//! Nothing personal can be in a span: its attributes are fixed words and small numbers ([`Value`]);
+//! nor is anything of what the consumer's `tracestate` says. How spans are written and sent does not belong here.
 //!
 //! Read in this order: [`context`] (what travels in headers), then [`span`] (what is told).
 
@@ -14,4 +14,4 @@ pub mod context;
 pub mod span;
 
 pub use context::TraceContext;
-pub use span::{FinishedSpan, Kind, Span, Traced, Tracer, Value, child, stage};
+pub use span::{FinishedSpan, Kind, Span, Traced, Tracer, Value, child, stage, step};

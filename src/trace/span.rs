@@ -6,13 +6,13 @@
 
 use std::pin::Pin;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::{Context, Poll};
 use std::time::SystemTime;
 
 use http::HeaderMap;
 use pin_project_lite::pin_project;
 use tokio::sync::mpsc;
-use tokio::sync::mpsc::error::TrySendError;
 
 use crate::TraceContext;
 
@@ -32,6 +32,8 @@ struct Place {
 #[derive(Debug, Clone)]
 struct Sink {
     finished: mpsc::Sender<FinishedSpan>,
+    /// Spans that found no room.
+    lost: Arc<AtomicU64>,
 }
 
 /// Which side of an exchange a span is.
@@ -52,21 +54,17 @@ pub enum Value {
     Word(&'static str),
     /// A status, a count.
     Number(u32),
-    /// The authority of a peer in the core, as configuration or NRF name it.
-    Peer(String),
 }
 
 /// A span that ended.
 #[derive(Debug, Clone)]
 pub struct FinishedSpan {
-    /// The trace, its own number in it, and whether it belongs to another one.
+    /// The trace that it is part of.
     pub trace_id: u128,
     /// Its own name.
     pub span_id: u64,
     /// The span that it is part of; absent for the first one of a trace.
     pub parent_id: Option<u64>,
-    /// What came with the trace.
-    pub state: Option<http::HeaderValue>,
     /// What it is.
     pub name: &'static str,
     /// Which side of an exchange.
@@ -90,10 +88,14 @@ pub struct Tracer {
 
 impl Tracer {
     /// Spans go to `finished`, those of requests whose consumer wants it and of a share of all
-    /// others. A queue that is full loses them.
-    pub fn recording(finished: mpsc::Sender<FinishedSpan>, ratio: f64) -> Self {
+    /// others. A queue that is full loses them, and they are counted.
+    pub fn recording(
+        finished: mpsc::Sender<FinishedSpan>,
+        lost: Arc<AtomicU64>,
+        ratio: f64,
+    ) -> Self {
         Self {
-            sink: Some(Sink { finished }),
+            sink: Some(Sink { finished, lost }),
             ratio,
         }
     }
@@ -203,7 +205,6 @@ impl Drop for Span {
             trace_id: context.trace_id,
             span_id: context.parent_id,
             parent_id: record.parent_id,
-            state: context.state.clone(),
             name: record.name,
             kind: record.kind,
             began: record.began,
@@ -212,8 +213,8 @@ impl Drop for Span {
             failed: record.failed,
         };
         // A collector that is too slow loses spans; requests wait for nobody.
-        match sink.finished.try_send(finished) {
-            Ok(()) | Err(TrySendError::Full(_) | TrySendError::Closed(_)) => {}
+        if sink.finished.try_send(finished).is_err() {
+            sink.lost.fetch_add(1, Ordering::Relaxed);
         }
     }
 }
@@ -232,13 +233,18 @@ pub fn child(name: &'static str, kind: Kind) -> Option<Span> {
         .ok()
 }
 
-/// A stage of the walk of a request, with a span of its own where the request is recorded.
-pub fn stage<F: Future>(name: &'static str, work: F) -> Traced<F> {
-    let is_recorded = CURRENT.try_with(|place| place.sink.is_some());
-    let span = match is_recorded {
+/// A step of the walk of a request that has nothing below it, until it is dropped; `None` where the
+/// request is not recorded.
+pub fn step(name: &'static str) -> Option<Span> {
+    match CURRENT.try_with(|place| place.sink.is_some()) {
         Ok(true) => child(name, Kind::Internal),
         Ok(false) | Err(_) => None,
-    };
+    }
+}
+
+/// A stage of the walk of a request, with a span of its own where the request is recorded.
+pub fn stage<F: Future>(name: &'static str, work: F) -> Traced<F> {
+    let span = step(name);
     Traced {
         place: span.as_ref().map(|span| Arc::clone(&span.place)),
         span,
@@ -289,7 +295,7 @@ mod tests {
     #[tokio::test]
     async fn stages_and_calls_are_children_of_the_request() {
         let (finished, mut spans) = mpsc::channel(10);
-        let tracer = Tracer::recording(finished, 0.0);
+        let tracer = Tracer::recording(finished, Arc::default(), 0.0);
         assert!(tracer.begin("request", &HeaderMap::new()).is_none());
         let mut request = tracer.begin("request", &headers(PARENT)).unwrap();
         request.set("http.response.status_code", Value::Number(200));
@@ -328,7 +334,7 @@ mod tests {
         let (finished, mut spans) = mpsc::channel(10);
         for (tracer, parent) in [
             (Tracer::default(), PARENT.to_owned()),
-            (Tracer::recording(finished, 1.0), PARENT.replace("-01", "-00")),
+            (Tracer::recording(finished, Arc::default(), 1.0), PARENT.replace("-01", "-00")),
         ] {
             let request = tracer.begin("request", &headers(&parent)).unwrap();
             let sent = request.around(async {
@@ -346,7 +352,7 @@ mod tests {
     #[test]
     fn every_request_can_be_recorded() {
         let (finished, _spans) = mpsc::channel(1);
-        let tracer = Tracer::recording(finished, 1.0);
+        let tracer = Tracer::recording(finished, Arc::default(), 1.0);
         let first = tracer.begin("request", &HeaderMap::new()).unwrap();
         let second = tracer.begin("request", &HeaderMap::new()).unwrap();
         assert!(first.context().sampled);
