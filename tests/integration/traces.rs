@@ -3,6 +3,7 @@
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
 
+use bytes::Bytes;
 use http_body_util::{BodyExt as _, Full};
 use hyper::body::Incoming;
 use hyper::service::service_fn;
@@ -42,7 +43,7 @@ impl Collector {
                         let body = request.into_body().collect().await.unwrap().to_bytes();
                         let text = String::from_utf8(body.to_vec()).unwrap();
                         kept.lock().unwrap().push(text);
-                        Ok::<_, hyper::Error>(http::Response::new(Full::from("{}")))
+                        Ok::<_, hyper::Error>(http::Response::new(Full::<Bytes>::from("{}")))
                     }
                 });
                 tokio::spawn(

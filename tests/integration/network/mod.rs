@@ -3,6 +3,7 @@
 
 mod nrf;
 mod resilience;
+mod samples;
 mod scp;
 mod tokens;
 
