@@ -6,6 +6,7 @@ use std::sync::Arc;
 use device::UeId;
 use http::header::HeaderName;
 use http::{HeaderMap, HeaderValue};
+use percent_encoding::{AsciiSet, CONTROLS, utf8_percent_encode};
 use uuid::Uuid;
 
 use super::endpoint::{Lease, Shared};
@@ -168,9 +169,13 @@ pub(super) fn chosen(headers: &HeaderMap) -> (Option<ApiRoot>, Option<Uuid>) {
     (root, instance)
 }
 
+const NOT_IN_HEADERS: &AsciiSet = &CONTROLS.add(b'%');
+
 /// Whom the request is about, so that the SCP finds the instance that serves them.
 fn describe(subject: Subject<'_>, headers: &mut HeaderMap) {
     let mut tell = |name: &HeaderName, value: String| {
+        // What no header can carry as it stands (RFC 9110 5.5), and the sign that says so.
+        let value = utf8_percent_encode(&value, NOT_IN_HEADERS).to_string();
         if let Ok(mut value) = HeaderValue::try_from(value) {
             // Kept out of compression tables: it is personal, and different each time.
             value.set_sensitive(true);

@@ -131,7 +131,7 @@ impl OpenApi {
         let Some(id) = request["operationId"].as_str() else {
             return vec!["it belongs to no operation".to_owned()];
         };
-        let operation = self.operation(id);
+        let operation = self.operation(id, request["path"].as_str().unwrap());
         let mut faults = Vec::new();
         if !request["method"].as_str().unwrap().eq_ignore_ascii_case(operation.method) {
             faults.push(format!("{id} is {}", operation.method));
@@ -143,8 +143,16 @@ impl OpenApi {
         faults
     }
 
-    fn operation(&self, id: &str) -> Operation<'_> {
-        for file in FILES {
+    /// The operation of this name in the file of the service that a path belongs to: some names
+    /// stand in several files.
+    fn operation(&self, id: &str, path: &str) -> Operation<'_> {
+        let belongs = |file: &&str| {
+            let server = self.files[*file]["servers"][0]["url"].as_str();
+            let service = server.and_then(|server| server.split('/').nth(1));
+            service.is_some() && path.split('/').nth(1) == service
+        };
+        let (own, other): (Vec<_>, Vec<_>) = FILES.into_iter().partition(belongs);
+        for file in own.into_iter().chain(other) {
             let document = &self.files[file];
             let server = document["servers"][0]["url"].as_str().unwrap_or("{apiRoot}");
             let prefix = server.trim_start_matches("{apiRoot}");
@@ -303,14 +311,15 @@ impl OpenApi {
             .into_iter()
             .map(|(name, parameter)| (name.to_lowercase(), parameter))
             .collect();
-        let search = self.operation("SearchNFInstances");
+        let search = self.operation("SearchNFInstances", "/nnrf-disc/v1");
         let factors = self.parameters(&search, "query");
         for (name, value) in request["headers"].as_object().unwrap() {
             let value = value.as_str().unwrap();
             if let Some(factor) = name.strip_prefix(DISCOVERY) {
                 // TS 29.500 5.2.3.2.7: as in the query of a discovery.
+                let value = percent_decode_str(value).decode_utf8().unwrap();
                 match factors.get(factor) {
-                    Some(factor) => self.check_value(name, factor, value, faults),
+                    Some(factor) => self.check_value(name, factor, &value, faults),
                     None => faults.push(format!("no discovery factor {factor}")),
                 }
             } else if let Some(parameter) = parameters.get(name) {
