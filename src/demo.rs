@@ -6,16 +6,17 @@
 mod questions;
 
 use std::io::{self, Write as _};
-use std::net::SocketAddr;
+use std::net::{Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
 use adapters::sbi::ApiRoot;
+use ipnet::Ipv4Net;
 use simcore::{Options, Simcore};
 use tokio_util::sync::CancellationToken;
 
 use crate::app::{App, StartError};
 use crate::cli::DemoArguments;
-use crate::config::{Config, ConfigError, Issuer, IssuerUrl, Layers, LogFormat};
+use crate::config::{Config, ConfigError, IpDomainRule, Issuer, IssuerUrl, Layers, LogFormat};
 use crate::tac::TacTable;
 use crate::telemetry::logs;
 use questions::{Tokens, Unexpected};
@@ -50,6 +51,10 @@ pub enum DemoError {
 
 /// Runs until `stop` is cancelled, or with `--once` until every question is answered.
 pub async fn run(arguments: &DemoArguments, stop: CancellationToken) -> Result<(), DemoError> {
+    if !arguments.control_listen.ip().is_loopback() {
+        let reason = "gives everybody tokens, and so is for a loopback address only";
+        return Err(invalid("--control-listen", &reason).into());
+    }
     let core = Simcore::start(Options {
         core_listen: arguments.core_listen,
         control_listen: arguments.control_listen,
@@ -101,7 +106,9 @@ fn configure(
     let root = root.map_err(|error| invalid("core.udm", &error))?;
     base.core.udm = vec![root.clone()];
     base.core.bsf = vec![root.clone()];
-    base.core.upf = vec![root];
+    base.core.upf = vec![root.clone()];
+    base.core.smf = vec![root];
+    feed(&mut base)?;
     let mut config = Layers::over(base, arguments.config.clone()).load()?;
     if let Some(listen) = arguments.api_listen {
         config.api.listen = listen;
@@ -114,6 +121,26 @@ fn configure(
     }
     config.validate()?;
     Ok(config)
+}
+
+/// Told of everything, the bridge need not ask again, and a change shows at once all the same.
+fn feed(base: &mut Config) -> Result<(), ConfigError> {
+    base.callback.listen = Some(SocketAddr::from((Ipv4Addr::LOCALHOST, 0)));
+    base.feeds.sessions = true;
+    base.feeds.equipment = true;
+    base.feeds.consent = true;
+    // The address spaces of the fixtures.
+    for (ip_domain, prefix) in [("nat-a", "10.45.0.0/16"), ("nat-b", "10.64.0.0/10")] {
+        let prefix = prefix.parse::<Ipv4Net>();
+        base.feeds.ip_domains.push(IpDomainRule {
+            ip_domain: ip_domain.to_owned(),
+            dnn: None,
+            sst: None,
+            sd: None,
+            prefix: Some(prefix.map_err(|error| invalid("feeds.ip_domains", &error))?),
+        });
+    }
+    Ok(())
 }
 
 /// The issuer beside the simulated core.

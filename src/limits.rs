@@ -1,27 +1,29 @@
 //! How much each consumer may ask: requests a second, requests a day, distinct subscribers an hour.
 //!
-//! Only consumers with a verified token get here, and what is remembered of them is bounded. A
-//! limit that is not set costs nothing.
+//! Only consumers with a verified token get here, and what is remembered of them is bounded. How
+//! many subscribers each asks for is watched where nothing limits it, too ([`distinct`]).
 
-use std::collections::{HashMap, HashSet};
-use std::hash::{BuildHasher as _, Hash, RandomState};
+mod distinct;
+
+use std::collections::HashMap;
+use std::hash::{BuildHasher as _, RandomState};
+use std::net::Ipv6Addr;
 use std::num::NonZeroU32;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use device::UeId;
 use governor::clock::{Clock as _, DefaultClock};
 use governor::{DefaultDirectRateLimiter, Quota, RateLimiter};
 use jiff::Timestamp;
+use moka::policy::EvictionPolicy;
 use moka::sync::Cache;
 use prometheus::{IntCounter, IntCounterVec, IntGauge, Opts, Registry};
 
 use crate::auth::ConsumerId;
-use crate::config::{Limits, Rates};
-
-/// Seconds of the window in which distinct subscribers are counted.
-const HOUR: i64 = 60 * 60;
-/// Seconds of the window of the quota.
-const DAY: i64 = 24 * HOUR;
+use crate::config::{Limits, LimitsClass};
+use crate::lookup::DeviceQuery;
+use distinct::Distinct;
 
 /// Which limit a consumer met, and the seconds after which it may try again.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -36,8 +38,8 @@ pub enum Refusal {
 
 /// The limits of all consumers, and what they used of them.
 pub struct Limiter {
-    default: Rates,
-    by_consumer: HashMap<Box<str>, Rates>,
+    default: LimitsClass,
+    by_consumer: HashMap<Box<str>, LimitsClass>,
     usage: Cache<ConsumerId, Arc<Usage>>,
     hasher: RandomState,
     metrics: Arc<LimitMetrics>,
@@ -45,54 +47,81 @@ pub struct Limiter {
 
 /// What one consumer used.
 struct Usage {
-    rates: Rates,
     rate: Option<DefaultDirectRateLimiter>,
-    today: Mutex<Counted<u64>>,
-    this_hour: Mutex<Counted<HashSet<u64>>>,
+    /// 0: no limit.
+    requests_per_day: u64,
+    today: Mutex<Today>,
+    this_hour: Mutex<ThisHour>,
 }
 
-/// Something counted within a window of time.
 #[derive(Default)]
-struct Counted<T> {
-    /// The number of the window since the epoch.
-    window: i64,
-    count: T,
+struct Today {
+    day: i64,
+    requests: u64,
 }
 
-impl<T: Default> Counted<T> {
-    /// What was counted in the window of `now`, and the seconds that are left of it.
-    fn within(&mut self, now: Timestamp, length: i64) -> (&mut T, u32) {
-        let seconds = now.as_second();
-        let window = seconds.div_euclid(length);
-        if self.window != window {
-            *self = Self {
-                window,
-                count: T::default(),
-            };
+struct ThisHour {
+    hour: i64,
+    distinct: Distinct,
+}
+
+/// Windows of time are numbered since the epoch.
+#[derive(Clone, Copy)]
+enum Window {
+    /// Of distinct subscribers.
+    Hour,
+    /// Of the quota: from midnight to midnight, UTC.
+    Day,
+}
+
+impl Window {
+    fn seconds(self) -> i64 {
+        match self {
+            Self::Hour => 60 * 60,
+            Self::Day => 24 * 60 * 60,
         }
-        let left = length - seconds.rem_euclid(length);
-        (&mut self.count, u32::try_from(left).unwrap_or(u32::MAX))
+    }
+
+    fn number(self, now: Timestamp) -> i64 {
+        now.as_second().div_euclid(self.seconds())
+    }
+
+    /// The seconds that are left of it.
+    fn left(self, now: Timestamp) -> u32 {
+        let left = self.seconds() - now.as_second().rem_euclid(self.seconds());
+        u32::try_from(left).unwrap_or(u32::MAX)
     }
 }
 
 /// A request that was admitted. Given back when it is refused for another reason, it does not use
 /// up the quota.
 #[must_use]
-pub struct Admission(Option<Arc<Usage>>);
+pub struct Admission {
+    consumer: Consumer,
+    day: i64,
+}
+
+/// A consumer by what it used.
+#[derive(Clone)]
+pub struct Consumer(Arc<Usage>);
 
 impl Limiter {
     /// The limits as configured.
     pub fn new(limits: &Limits, metrics: Arc<LimitMetrics>) -> Self {
         let by_consumer = limits.classes.values().flat_map(|class| {
-            class
-                .consumers
-                .iter()
-                .map(|consumer| (consumer.as_str().into(), class.rates()))
+            let members = class.consumers.iter();
+            members.map(|consumer| (consumer.as_str().into(), class.clone()))
         });
+        // Whoever has not asked for the longest time is forgotten first. A policy that keeps who
+        // asks often would forget the rest at once, and with them what they used.
+        let usage = Cache::builder()
+            .max_capacity(limits.consumer_entries)
+            .eviction_policy(EvictionPolicy::lru())
+            .build();
         Self {
-            default: limits.rates(),
+            default: limits.default_class(),
             by_consumer: by_consumer.collect(),
-            usage: Cache::new(limits.consumer_entries),
+            usage,
             hasher: RandomState::new(),
             metrics,
         }
@@ -100,72 +129,120 @@ impl Limiter {
 
     /// Admits a request of a consumer by rate and quota.
     pub fn admit(&self, consumer: &ConsumerId, now: Timestamp) -> Result<Admission, Refusal> {
-        let Some(usage) = self.usage_of(consumer) else {
-            return Ok(Admission(None));
-        };
+        let usage = self.usage.get_with_by_ref(consumer, || {
+            let class = self.by_consumer.get(consumer.as_str());
+            Arc::new(Usage::new(class.unwrap_or(&self.default)))
+        });
         let admitted = usage.take_rate().and_then(|()| usage.take_quota(now));
-        admitted.inspect_err(|refusal| self.metrics.refused(*refusal))?;
-        Ok(Admission(Some(usage)))
+        let day = admitted.inspect_err(|refusal| self.metrics.refused(*refusal))?;
+        Ok(Admission {
+            consumer: Consumer(usage),
+            day,
+        })
     }
 
-    /// Admits the subscriber that a request asks for, among those of this hour.
-    pub fn admit_subscriber(
+    /// Refuses a consumer that has met its limit on subscribers and asks with something new, before
+    /// the core is asked whom it means.
+    pub fn may_ask(
         &self,
-        consumer: &ConsumerId,
-        subscriber: &impl Hash,
+        consumer: &Consumer,
+        query: &DeviceQuery,
         now: Timestamp,
     ) -> Result<(), Refusal> {
-        let Some(usage) = self.usage_of(consumer) else {
-            return Ok(());
+        let may_ask = consumer
+            .0
+            .this_hour(now, |distinct| distinct.may_ask(self.identifiers(query)));
+        self.or_refuse(may_ask.then_some(()), now)
+    }
+
+    /// Counts the subscriber that a consumer is about to learn of: the one that was found, else
+    /// whoever the identifiers would mean.
+    pub fn count(
+        &self,
+        consumer: &Consumer,
+        found: Option<&UeId>,
+        query: &DeviceQuery,
+        now: Timestamp,
+    ) -> Result<(), Refusal> {
+        let subscriber = if let Some(subscription) = found {
+            self.hasher.hash_one(subscription)
+        } else {
+            let identifiers: Vec<u64> = self.identifiers(query).collect();
+            self.hasher.hash_one(identifiers)
         };
-        let subscriber = self.hasher.hash_one(subscriber);
-        let distinct = usage.take_subscriber(subscriber, now);
-        if let Ok(distinct) = distinct {
-            self.metrics.saw_distinct(distinct, now);
+        let count = consumer.0.this_hour(now, |distinct| {
+            distinct.count(subscriber, self.identifiers(query))
+        });
+        if let Some(count) = count {
+            self.metrics.saw_distinct(count, now);
         }
-        distinct
-            .map(drop)
+        self.or_refuse(count.map(drop), now)
+    }
+
+    fn or_refuse(&self, admitted: Option<()>, now: Timestamp) -> Result<(), Refusal> {
+        let refusal = || Refusal::DistinctSubscribers(Window::Hour.left(now));
+        admitted
+            .ok_or_else(refusal)
             .inspect_err(|refusal| self.metrics.refused(*refusal))
     }
 
-    /// What a consumer used; `None` where nothing limits it.
-    fn usage_of(&self, consumer: &ConsumerId) -> Option<Arc<Usage>> {
-        let rates = *self
-            .by_consumer
-            .get(consumer.as_str())
-            .unwrap_or(&self.default);
-        if rates == Rates::default() {
-            return None;
-        }
-        Some(
-            self.usage
-                .get_with_by_ref(consumer, || Arc::new(Usage::new(rates))),
-        )
+    /// What a query asks with. Of an IPv6 address only the prefix counts: the rest is the device's
+    /// to choose.
+    fn identifiers(&self, query: &DeviceQuery) -> impl Iterator<Item = u64> {
+        let prefix = query
+            .ipv6_address
+            .map(|address| Ipv6Addr::from_bits(address.to_bits() & (u128::MAX << 64)));
+        let hasher = &self.hasher;
+        [
+            query.phone_number.map(|it| hasher.hash_one(("number", it))),
+            query
+                .network_access_identifier
+                .as_ref()
+                .map(|it| hasher.hash_one(("nai", it))),
+            prefix.map(|it| hasher.hash_one(("ipv6", it))),
+            query.ipv4_address.map(|it| hasher.hash_one(("ipv4", it))),
+        ]
+        .into_iter()
+        .flatten()
+    }
+
+    /// Brings the gauge up to date; called when it is read.
+    pub fn record_sizes(&self, now: Timestamp) {
+        self.metrics.saw_distinct(0, now);
     }
 }
 
 impl Admission {
-    /// The request was refused with 400, 401, 403 or 429: it does not use up the quota.
-    pub fn give_back(self, now: Timestamp) {
-        if let Some(usage) = self.0 {
-            let mut today = usage.today.lock().unwrap_or_else(PoisonError::into_inner);
-            let (count, _) = today.within(now, DAY);
-            *count = count.saturating_sub(1);
+    /// Whose it is.
+    pub fn consumer(&self) -> Consumer {
+        self.consumer.clone()
+    }
+
+    /// The request was refused with 400, 401, 403 or 429: it does not use up the quota of the day
+    /// that it was admitted on.
+    pub fn give_back(self) {
+        let today = &self.consumer.0.today;
+        let mut today = today.lock().unwrap_or_else(PoisonError::into_inner);
+        if today.day == self.day {
+            today.requests = today.requests.saturating_sub(1);
         }
     }
 }
 
 impl Usage {
-    fn new(rates: Rates) -> Self {
-        let rate = NonZeroU32::new(rates.requests_per_second).map(|per_second| {
-            let burst = NonZeroU32::new(rates.burst).unwrap_or(per_second);
+    fn new(class: &LimitsClass) -> Self {
+        let rate = NonZeroU32::new(class.requests_per_second).map(|per_second| {
+            let burst = NonZeroU32::new(class.burst).unwrap_or(per_second);
             RateLimiter::direct(Quota::per_second(per_second).allow_burst(burst))
         });
         Self {
-            rates,
             rate,
+            requests_per_day: class.requests_per_day,
             today: Mutex::default(),
-            this_hour: Mutex::default(),
+            this_hour: Mutex::new(ThisHour {
+                hour: 0,
+                distinct: Distinct::new(class.distinct_subscribers_per_hour),
+            }),
         }
     }
 
@@ -179,37 +256,35 @@ impl Usage {
         })
     }
 
-    fn take_quota(&self, now: Timestamp) -> Result<(), Refusal> {
-        let most = self.rates.requests_per_day;
-        if most == 0 {
-            return Ok(());
+    /// The day of whose quota it was taken.
+    fn take_quota(&self, now: Timestamp) -> Result<i64, Refusal> {
+        let day = Window::Day.number(now);
+        if self.requests_per_day == 0 {
+            return Ok(day);
         }
         let mut today = self.today.lock().unwrap_or_else(PoisonError::into_inner);
-        let (count, left) = today.within(now, DAY);
-        if *count >= most {
-            return Err(Refusal::Quota(left));
+        if today.day != day {
+            *today = Today { day, requests: 0 };
         }
-        *count += 1;
-        Ok(())
+        if today.requests >= self.requests_per_day {
+            return Err(Refusal::Quota(Window::Day.left(now)));
+        }
+        today.requests += 1;
+        Ok(day)
     }
 
-    /// The number of distinct subscribers within this hour, this one included.
-    fn take_subscriber(&self, subscriber: u64, now: Timestamp) -> Result<usize, Refusal> {
-        let most = self.rates.distinct_subscribers_per_hour;
-        if most == 0 {
-            return Ok(0);
-        }
+    /// Looks at the subscribers of this hour, or has one counted.
+    fn this_hour<T>(&self, now: Timestamp, look: impl FnOnce(&mut Distinct) -> T) -> T {
+        let hour = Window::Hour.number(now);
         let mut this_hour = self
             .this_hour
             .lock()
             .unwrap_or_else(PoisonError::into_inner);
-        let (seen, left) = this_hour.within(now, HOUR);
-        let full = seen.len() >= usize::try_from(most).unwrap_or(usize::MAX);
-        if full && !seen.contains(&subscriber) {
-            return Err(Refusal::DistinctSubscribers(left));
+        if this_hour.hour != hour {
+            this_hour.hour = hour;
+            this_hour.distinct.clear();
         }
-        seen.insert(subscriber);
-        Ok(seen.len())
+        look(&mut this_hour.distinct)
     }
 }
 
@@ -263,7 +338,7 @@ impl LimitMetrics {
 
     fn saw_distinct(&self, distinct: usize, now: Timestamp) {
         let distinct = i64::try_from(distinct).unwrap_or(i64::MAX);
-        let hour = now.as_second().div_euclid(HOUR);
+        let hour = Window::Hour.number(now);
         let mut known = self
             .most_distinct_hour
             .lock()
@@ -277,7 +352,12 @@ impl LimitMetrics {
 
 #[cfg(test)]
 mod tests {
+    use device::{Gpsi, Imsi, PhoneNumber, Supi};
+
     use super::*;
+
+    const HOUR: i64 = 60 * 60;
+    const DAY: i64 = 24 * HOUR;
 
     fn limiter(limits: &Limits) -> Limiter {
         Limiter::new(
@@ -292,15 +372,6 @@ mod tests {
 
     fn consumer(id: &str) -> ConsumerId {
         ConsumerId::parse(id).unwrap()
-    }
-
-    #[test]
-    fn without_limits_nothing_is_remembered() {
-        let limiter = limiter(&Limits::default());
-        for _ in 0..10_000 {
-            assert!(limiter.admit(&consumer("a"), at(0)).is_ok());
-        }
-        assert_eq!(limiter.usage.entry_count(), 0);
     }
 
     #[test]
@@ -329,10 +400,7 @@ mod tests {
             ..Limits::default()
         });
         let a = consumer("a");
-        limiter
-            .admit(&a, at(DAY - 10))
-            .unwrap()
-            .give_back(at(DAY - 10));
+        limiter.admit(&a, at(DAY - 10)).unwrap().give_back();
         assert!(limiter.admit(&a, at(DAY - 10)).is_ok());
         assert!(limiter.admit(&a, at(DAY - 10)).is_ok());
         assert_eq!(
@@ -343,27 +411,131 @@ mod tests {
     }
 
     #[test]
-    fn who_walks_through_numbers_is_stopped_and_seen() {
+    fn what_yesterday_gives_back_is_not_todays() {
         let limiter = limiter(&Limits {
-            distinct_subscribers_per_hour: 3,
+            requests_per_day: 1,
             ..Limits::default()
         });
         let a = consumer("a");
-        for number in [1, 2, 3, 1, 2] {
-            assert!(limiter.admit_subscriber(&a, &number, at(100)).is_ok());
-        }
+        let yesterday = limiter.admit(&a, at(DAY - 1)).unwrap();
+        assert!(limiter.admit(&a, at(DAY)).is_ok());
+        yesterday.give_back();
         assert_eq!(
-            limiter.admit_subscriber(&a, &4, at(100)),
-            Err(Refusal::DistinctSubscribers(3500))
+            limiter.admit(&a, at(DAY)).err(),
+            Some(Refusal::Quota(86400))
         );
-        assert!(limiter.admit_subscriber(&a, &3, at(100)).is_ok());
+    }
+
+    fn number(digits: u64) -> PhoneNumber {
+        PhoneNumber::from_digits(&digits.to_string()).unwrap()
+    }
+
+    fn by_number(digits: u64) -> DeviceQuery {
+        DeviceQuery {
+            phone_number: Some(number(digits)),
+            ..DeviceQuery::default()
+        }
+    }
+
+    fn by_ipv6(address: &str) -> DeviceQuery {
+        DeviceQuery {
+            ipv6_address: Some(address.parse().unwrap()),
+            ..DeviceQuery::default()
+        }
+    }
+
+    /// A lookup that finds nobody.
+    fn ask(limiter: &Limiter, id: &str, query: &DeviceQuery, second: i64) -> Result<(), Refusal> {
+        let consumer = limiter.admit(&consumer(id), at(second))?.consumer();
+        limiter.may_ask(&consumer, query, at(second))?;
+        limiter.count(&consumer, None, query, at(second))
+    }
+
+    fn three_an_hour() -> Limiter {
+        limiter(&Limits {
+            distinct_subscribers_per_hour: 3,
+            ..Limits::default()
+        })
+    }
+
+    #[test]
+    fn who_walks_through_numbers_is_stopped_and_seen() {
+        let limiter = three_an_hour();
+        let beyond = Err(Refusal::DistinctSubscribers(3500));
+        for digits in [11111, 22222, 33333, 11111, 22222] {
+            assert_eq!(ask(&limiter, "a", &by_number(digits), 100), Ok(()));
+        }
+        assert_eq!(ask(&limiter, "a", &by_number(44444), 100), beyond);
+        assert_eq!(ask(&limiter, "a", &by_number(33333), 100), Ok(()));
         assert_eq!(limiter.metrics.most_distinct.get(), 3);
-        assert!(limiter.admit_subscriber(&a, &4, at(HOUR)).is_ok());
+        assert_eq!(ask(&limiter, "b", &by_number(44444), 100), Ok(()));
+        assert_eq!(ask(&limiter, "a", &by_number(44444), HOUR), Ok(()));
+    }
+
+    #[test]
+    fn a_prefix_is_one_subscriber_and_a_walk_over_prefixes_is_one() {
+        let limiter = three_an_hour();
+        for host in 0..20 {
+            let query = by_ipv6(&format!("2001:db8::{host:x}"));
+            assert_eq!(ask(&limiter, "a", &query, 100), Ok(()));
+        }
+        assert_eq!(limiter.metrics.most_distinct.get(), 1);
+        let walk = (1..20).map(|net| by_ipv6(&format!("2001:db8:0:{net:x}::1")));
+        let admitted = walk.filter(|query| ask(&limiter, "a", query, 100).is_ok());
+        assert_eq!(admitted.count(), 2);
+    }
+
+    /// However a consumer asks for it, a subscriber that is found is one.
+    #[test]
+    fn a_subscriber_that_is_found_counts_once() {
+        let limiter = three_an_hour();
+        let a = limiter.admit(&consumer("a"), at(100)).unwrap().consumer();
+        let subscription = UeId::Supi(Supi::Imsi(Imsi::from_digits("001010000000001").unwrap()));
+        for port in 1024..1124 {
+            let query = DeviceQuery {
+                phone_number: (port % 2 == 0).then(|| number(11111)),
+                ipv4_address: Some(device::Ipv4Query::Port {
+                    public: [84, 125, 93, 10].into(),
+                    port,
+                    private: None,
+                }),
+                ..DeviceQuery::default()
+            };
+            assert_eq!(limiter.may_ask(&a, &query, at(100)), Ok(()));
+            let counted = limiter.count(&a, Some(&subscription), &query, at(100));
+            assert_eq!(counted, Ok(()));
+        }
+        assert_eq!(limiter.metrics.most_distinct.get(), 1);
+        // Beyond the limit it is found out only by what leads to somebody new.
+        for digits in [22222, 33333] {
+            let found = UeId::Gpsi(Gpsi::Msisdn(number(digits)));
+            let counted = limiter.count(&a, Some(&found), &by_number(digits), at(100));
+            assert_eq!(counted, Ok(()));
+        }
+        let found = UeId::Gpsi(Gpsi::Msisdn(number(44444)));
+        let both = DeviceQuery {
+            network_access_identifier: device::Nai::parse("a@b").ok(),
+            ..by_number(22222)
+        };
+        assert_eq!(limiter.may_ask(&a, &both, at(100)), Ok(()));
+        assert!(limiter.count(&a, Some(&found), &both, at(100)).is_err());
+    }
+
+    #[test]
+    fn who_has_no_limit_is_seen_all_the_same_and_forgotten_with_the_hour() {
+        let limiter = limiter(&Limits::default());
+        for digits in 11111..11211 {
+            assert_eq!(ask(&limiter, "a", &by_number(digits), 100), Ok(()));
+        }
+        limiter.record_sizes(at(HOUR - 1));
+        assert_eq!(limiter.metrics.most_distinct.get(), 100);
+        limiter.record_sizes(at(HOUR));
+        assert_eq!(limiter.metrics.most_distinct.get(), 0);
     }
 
     #[test]
     fn a_class_has_its_own_limits() {
-        let class = crate::config::LimitsClass {
+        let class = LimitsClass {
             consumers: vec!["gold".to_owned()],
             ..Default::default()
         };
@@ -393,5 +565,25 @@ mod tests {
         }
         limiter.usage.run_pending_tasks();
         assert!(limiter.usage.entry_count() <= 100);
+    }
+
+    /// However often others ask: a consumer that is forgotten has its whole quota again.
+    #[test]
+    fn the_latest_to_ask_is_remembered() {
+        let limits = Limits {
+            requests_per_day: 1000,
+            consumer_entries: 2,
+            ..Limits::default()
+        };
+        let limiter = limiter(&limits);
+        for _ in 0..500 {
+            for id in ["a", "b"] {
+                assert!(limiter.admit(&consumer(id), at(0)).is_ok());
+                limiter.usage.run_pending_tasks();
+            }
+        }
+        assert!(limiter.admit(&consumer("c"), at(0)).is_ok());
+        limiter.usage.run_pending_tasks();
+        assert!(limiter.usage.contains_key(&consumer("c")));
     }
 }

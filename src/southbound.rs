@@ -1,19 +1,21 @@
 //! From `[core]` to the functions that a lookup asks: which are configured, which are discovered,
 //! whether a proxy stands between, and what the NRF knows of us.
 
+use std::sync::Arc;
+
 use adapters::bsf::Bsf;
 use adapters::nrf::{self, Criteria, N6Directory};
 use adapters::sbi::{self, ApiRoot, Client, Instance, NfType, Route, Scp, ServiceName, Steps};
-use adapters::smf::Smf;
 use adapters::udm::Udm;
 use adapters::udm::events::UdmEvents;
 use adapters::upf::Upf;
 use tokio::runtime::Handle;
+use tokio::sync::watch;
 use tokio::time::Instant;
 use uuid::Uuid;
 
 use crate::config::{self, Config, Discovered, GpsiToSupi};
-use crate::feeds::Tellers;
+use crate::feeds::{SmfClients, Tellers};
 use crate::lookup::CoreFunctions;
 use crate::lookup::provisioned::{Provisioned, ProvisionedError};
 use crate::tls::{HTTP2, TlsError};
@@ -210,24 +212,29 @@ impl Plan<'_> {
 
     /// Who tells, as far as anybody is to.
     fn tellers(&self, feeds: &config::Feeds, udm: &Client) -> Tellers {
-        let smfs = self.core.smf.iter().filter(|_| feeds.sessions);
-        let smfs = smfs.map(|root| {
-            let instance = vec![Instance::from(root.clone())];
-            let route = match self.scp.clone() {
-                None => Route::Direct,
-                Some(scp) => Route::Proxy(scp),
-            };
-            let (tokens, metrics) = (self.tokens.clone(), self.metrics.clone());
-            let client = Client::with(NfType::Smf, instance, route, tokens, self.settings, metrics);
-            Smf::new(&client)
-        });
+        let configured: Arc<[Instance]> =
+            self.core.smf.iter().cloned().map(Instance::from).collect();
+        let smfs = match &self.discovery {
+            Some(discovery) if feeds.sessions && configured.is_empty() => {
+                let services = vec![ServiceName::NsmfEventExposure];
+                discovery.watch(self.criteria_of(NfType::Smf, services))
+            }
+            _ => watch::channel(configured).1,
+        };
+        let smf_clients = SmfClients {
+            route: self.scp.clone().map_or(Route::Direct, Route::Proxy),
+            tokens: self.tokens.clone(),
+            settings: self.settings.clone(),
+            metrics: self.metrics.clone(),
+        };
         let told_by_udm = if feeds.equipment || feeds.consent {
             self.client(Discovered::Udm, &self.core.udm)
         } else {
             udm.clone()
         };
         Tellers {
-            smfs: smfs.collect(),
+            smfs,
+            smf_clients,
             udm: UdmEvents::new(&told_by_udm),
             nf_instance_id: self.settings.nf_instance_id,
         }
@@ -246,6 +253,10 @@ impl Plan<'_> {
             Discovered::Bsf => (NfType::Bsf, vec![ServiceName::NbsfManagement]),
             Discovered::Upf => (NfType::Upf, vec![ServiceName::NupfGueip]),
         };
+        self.criteria_of(nf_type, services)
+    }
+
+    fn criteria_of(&self, nf_type: NfType, services: Vec<ServiceName>) -> Criteria {
         let discovery = &self.core.discovery;
         Criteria {
             nf_type,

@@ -56,6 +56,17 @@ impl PcfBinding {
     }
 }
 
+/// Whose session an IPv4 address was found to be, and what the binding says of the address.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Ipv4Binding {
+    /// Whose.
+    pub subscriber: PcfBinding,
+    /// Whether it repeats the address that was asked for. It cannot name another.
+    pub names_address: bool,
+    /// The address space that the address is of.
+    pub ip_domain: Option<Box<str>>,
+}
+
 impl Bsf {
     /// The BSF behind `client`.
     pub fn new(client: &Client) -> Self {
@@ -81,7 +92,7 @@ impl Bsf {
         address: Ipv4Addr,
         ip_domain: Option<&str>,
         deadline: Instant,
-    ) -> Result<Option<PcfBinding>, Error> {
+    ) -> Result<Option<Ipv4Binding>, Error> {
         let mut path = Path::new(PCF_BINDINGS)
             .literal("ipv4Addr=")
             .address(address);
@@ -89,10 +100,8 @@ impl Bsf {
             path = path.literal("&ipDomain=").value(ip_domain);
         }
         let subject = Subject::Ipv4(address, ip_domain);
-        Ok(self
-            .ask(path, subject, On400::Fail, deadline)
-            .await?
-            .binding())
+        let found = self.ask(path, subject, On400::Fail, deadline).await?;
+        found.session().map(|found| found.of(address)).transpose()
     }
 
     /// The binding of the session with this IPv6 address (`GetPCFBindings`).
@@ -176,7 +185,7 @@ enum On400 {
 
 /// What an answer says.
 enum Found {
-    Binding(PcfBinding),
+    Binding(Session),
     /// Something is there, but it leads to nobody: a binding without a subscriber, or several.
     NoSubscriber,
     Nothing,
@@ -184,11 +193,39 @@ enum Found {
 }
 
 impl Found {
-    fn binding(self) -> Option<PcfBinding> {
+    fn session(self) -> Option<Session> {
         match self {
-            Self::Binding(binding) => Some(binding),
+            Self::Binding(session) => Some(session),
             Self::NoSubscriber | Self::Nothing | Self::Refused => None,
         }
+    }
+
+    fn binding(self) -> Option<PcfBinding> {
+        self.session().map(|session| session.subscriber)
+    }
+}
+
+/// A binding that names its subscriber.
+struct Session {
+    subscriber: PcfBinding,
+    ipv4_addr: Option<Box<str>>,
+    ip_domain: Option<Box<str>>,
+}
+
+impl Session {
+    /// As the session of this address, which a binding of another one cannot be.
+    fn of(self, address: Ipv4Addr) -> Result<Ipv4Binding, Error> {
+        let named = self.ipv4_addr.map(|text| text.parse::<Ipv4Addr>());
+        match named {
+            Some(Ok(named)) if named == address => {}
+            None => {}
+            Some(Ok(_) | Err(_)) => return Err(Error::BadAnswer),
+        }
+        Ok(Ipv4Binding {
+            subscriber: self.subscriber,
+            names_address: named.is_some(),
+            ip_domain: self.ip_domain,
+        })
     }
 }
 
@@ -202,11 +239,20 @@ impl Facts for Found {
             Self::Nothing => return vec![Fact::plain("binding", "none")],
             Self::Refused => return vec![Fact::plain("binding", "not in this form of prefix")],
         };
-        let supi = binding.supi();
-        let supi = supi.map(|supi| Fact::personal("supi", supi.reveal()));
-        let gpsi = binding.gpsi();
-        let gpsi = gpsi.map(|gpsi| Fact::personal("gpsi", gpsi.reveal()));
-        supi.into_iter().chain(gpsi).collect()
+        let (supi, gpsi) = (binding.subscriber.supi(), binding.subscriber.gpsi());
+        let facts = [
+            supi.map(|supi| Fact::personal("supi", supi.reveal())),
+            gpsi.map(|gpsi| Fact::personal("gpsi", gpsi.reveal())),
+            binding
+                .ipv4_addr
+                .as_ref()
+                .map(|address| Fact::personal("ipv4Addr", address)),
+            binding
+                .ip_domain
+                .as_ref()
+                .map(|domain| Fact::plain("ipDomain", domain)),
+        ];
+        facts.into_iter().flatten().collect()
     }
 }
 
@@ -236,8 +282,15 @@ impl State {
     fn read(&self, answer: &Answer, on_400: On400) -> Result<Found, Error> {
         match answer.status() {
             StatusCode::OK => {
-                let binding = PcfBinding::try_from_json(answer.json()?)?;
-                Ok(binding.map_or_else(|| self.without_subscriber(), Found::Binding))
+                let mut json: PcfBindingJson<'_> = answer.json()?;
+                let [ipv4_addr, ip_domain] = [json.ipv4_addr.take(), json.ip_domain.take()]
+                    .map(|member| member.map(|text| text.into_owned().into_boxed_str()));
+                let session = PcfBinding::try_from_json(json)?.map(|subscriber| Session {
+                    subscriber,
+                    ipv4_addr,
+                    ip_domain,
+                });
+                Ok(session.map_or_else(|| self.without_subscriber(), Found::Binding))
             }
             StatusCode::NO_CONTENT => Ok(self.no_content()),
             StatusCode::NOT_FOUND => Ok(Found::Nothing),
@@ -272,11 +325,16 @@ impl State {
 }
 
 #[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
 struct PcfBindingJson<'a> {
     #[serde(borrow)]
     supi: Option<Cow<'a, str>>,
     #[serde(borrow)]
     gpsi: Option<Cow<'a, str>>,
+    #[serde(borrow)]
+    ipv4_addr: Option<Cow<'a, str>>,
+    #[serde(borrow)]
+    ip_domain: Option<Cow<'a, str>>,
 }
 
 impl PcfBinding {

@@ -199,7 +199,9 @@ impl Facts for Registration {
         let pei = match self.pei {
             None => Fact::plain("pei", "absent"),
             Some(pei) => match (pei.imeisv(), pei.imei()) {
-                (Some(imeisv), _) => Fact::personal("pei", format_args!("imeisv-{}", imeisv.reveal())),
+                (Some(imeisv), _) => {
+                    Fact::personal("pei", format_args!("imeisv-{}", imeisv.reveal()))
+                }
                 (None, Some(imei)) => Fact::personal("pei", format_args!("imei-{}", imei.reveal())),
                 (None, None) => Fact::plain("pei", "of a kind without an IMEI"),
             },
@@ -209,10 +211,7 @@ impl Facts for Registration {
             ("lastSynchronizationTime", self.last_synchronization_time),
             ("date", self.date),
         ];
-        let mut facts = vec![
-            pei,
-            Fact::plain("purgeFlag", self.purged),
-        ];
+        let mut facts = vec![pei, Fact::plain("purgeFlag", self.purged)];
         let times = times
             .into_iter()
             .filter_map(|(name, time)| Some(Fact::plain(name, time?)));

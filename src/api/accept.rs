@@ -52,10 +52,26 @@ fn read(range: &[u8]) -> Option<(Closeness, bool)> {
             .or_else(|| part.strip_prefix(b"Q="))
     });
     let accepted = match weight {
-        Some(weight) => std::str::from_utf8(weight).ok()?.parse::<f32>().ok()? > 0.0,
+        Some(weight) => thousandths(weight)? > 0,
         None => true,
     };
     Some((closeness, accepted))
+}
+
+/// A weight (RFC 9110 12.4.2): from 0 to 1, with three digits after the point at most.
+fn thousandths(weight: &[u8]) -> Option<u32> {
+    let (whole, fraction) = match weight {
+        [whole] => (*whole, &[][..]),
+        [whole, b'.', fraction @ ..] if fraction.len() <= 3 => (*whole, fraction),
+        _ => return None,
+    };
+    let digit = |byte: u8| char::from(byte).to_digit(10);
+    let padded = fraction.iter().copied().chain([b'0'; 3]).take(3);
+    let whole = digit(whole)?;
+    let all = padded
+        .map(digit)
+        .try_fold(whole, |all, one| Some(all * 10 + one?))?;
+    (all <= 1000).then_some(all)
 }
 
 #[cfg(test)]
@@ -80,6 +96,17 @@ mod tests {
             ("application/json, */*;q=0", true),
             ("*/*;q=0", false),
             ("json", false),
+            ("application/json;q=0.001", true),
+            ("application/json;q=1.000", true),
+            ("application/json;q=0.", false),
+            ("application/json;q=1.", true),
+            // What is no weight says nothing.
+            ("application/json;q=1.001", false),
+            ("application/json;q=0.0001", false),
+            ("application/json;q=1e-3", false),
+            ("application/json;q=inf", false),
+            ("application/json;q=-0.5", false),
+            ("application/json;q=", false),
         ] {
             let headers =
                 HeaderMap::from_iter([(header::ACCEPT, HeaderValue::from_static(accept))]);

@@ -49,9 +49,9 @@ impl Correlator {
     }
 
     /// What the answer carries: the one that was given, or a fresh one.
-    pub(super) fn echo(self) -> HeaderValue {
+    pub(super) fn echo(&self) -> HeaderValue {
         match self {
-            Self::Given(value) => value,
+            Self::Given(value) => value.clone(),
             Self::Absent | Self::Invalid => {
                 let mut text = uuid::Uuid::encode_buffer();
                 let fresh = uuid::Uuid::new_v4().hyphenated().encode_lower(&mut text);

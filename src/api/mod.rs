@@ -35,8 +35,8 @@ pub use route::{Operation, Version};
 use crate::audit::Audit;
 use crate::auth::{AuthError, Authenticator, Caller};
 use crate::config::{Config, MultipleIdentifiers};
-use crate::limits::Limiter;
-use crate::lookup::{Lookup, SeveralIdentifiers};
+use crate::limits::{Consumer, Limiter};
+use crate::lookup::{Lookup, LookupError, SeveralIdentifiers};
 use crate::tac::TacTable;
 use crate::telemetry::metrics::ApiMetrics;
 use body::ReadBody;
@@ -101,7 +101,10 @@ impl Api {
         };
         if let Ok(route) = Route::of(request.uri().path(), &self.versions) {
             span.set("pei_bridge.version", Value::Word(route.version.as_str()));
-            span.set("pei_bridge.operation", Value::Word(route.operation.as_str()));
+            span.set(
+                "pei_bridge.operation",
+                Value::Word(route.operation.as_str()),
+            );
         }
         // Boxed: the rare way must not make the common one large.
         let response = span.around(Box::pin(self.answer_in_time(request))).await;
@@ -121,7 +124,9 @@ impl Api {
         let route = Route::of(request.uri().path(), &self.versions);
         let correlator = Correlator::of(request.headers(), route.as_ref().ok());
         let deadline = started + self.request_timeout;
-        let mut trail = Trail::default();
+        let audit = self.parts.audit.as_ref();
+        let record = audit.zip(route.as_ref().ok().copied());
+        let mut trail = Trail::begin(record, correlator.echo(), started);
         let answer = self.answer(request, route, &correlator, &mut trail, deadline);
         let answer = AssertUnwindSafe(answer).catch_unwind();
         let mut outcome = match tokio::time::timeout_at(deadline, answer).await {
@@ -129,20 +134,21 @@ impl Api {
             Ok(Err(_panic)) => Err(ApiError::new(ErrorCode::Internal)),
             Err(_elapsed) => Err(ApiError::new(ErrorCode::Timeout)),
         };
-        let correlator = correlator.echo();
-        let route = route.ok();
-        if let (Some(audit), Some(route)) = (&self.parts.audit, route) {
-            let code = outcome.as_ref().err().map(|error| error.code);
-            let recorded = trail.record(audit, route, &correlator, code, started);
-            // A disk that hangs is one that cannot be written.
-            let longest = deadline.max(Instant::now() + RECORD_TIME);
-            outcome = match tokio::time::timeout_at(longest, recorded).await {
-                Ok(Ok(())) => outcome,
-                Ok(Err(_)) | Err(_) => Err(ApiError::unavailable(None)),
-            };
-        }
+        let code = outcome.as_ref().err().map(|error| error.code);
+        // A disk that hangs is one that cannot be written.
+        let longest = deadline.max(Instant::now() + RECORD_TIME);
+        outcome = match tokio::time::timeout_at(longest, trail.record(code)).await {
+            Ok(Ok(())) => outcome,
+            Ok(Err(_)) | Err(_) => Err(ApiError::unavailable(None)),
+        };
         trail.settle(outcome.as_ref().err());
-        self.respond(route, correlator, outcome, started.elapsed())
+        let correlator = trail.correlator();
+        let mut response = self.respond(route.ok(), correlator, outcome, started.elapsed());
+        if response.status() == StatusCode::UNAUTHORIZED {
+            let challenge = self.parts.authenticator.challenge(trail.unauthenticated);
+            response.headers_mut().insert(WWW_AUTHENTICATE, challenge);
+        }
+        response
     }
 
     /// Answers a request that there is no room for.
@@ -170,10 +176,6 @@ impl Api {
             "answered"
         );
         let mut response = outcome.unwrap_or_else(ApiError::into_response);
-        if response.status() == StatusCode::UNAUTHORIZED {
-            let challenge = self.parts.authenticator.challenge();
-            response.headers_mut().insert(WWW_AUTHENTICATE, challenge);
-        }
         response
             .headers_mut()
             .insert(correlator::HEADER, correlator);
@@ -186,11 +188,12 @@ impl Api {
         request: Request<Incoming>,
         route: Result<Route, ApiError>,
         correlator: &Correlator,
-        trail: &mut Trail,
+        trail: &mut Trail<'_>,
         deadline: Instant,
     ) -> Result<Response<Full<Bytes>>, ApiError> {
         let (parts, body) = request.into_parts();
-        let (route, caller) = match self.admit(&parts, route, correlator, trail, deadline).await {
+        let admitted = self.admit(&parts, route, correlator, trail, deadline).await;
+        let (route, caller, consumer) = match admitted {
             Ok(admitted) => admitted,
             Err(error) => {
                 body::drain(body).await;
@@ -203,17 +206,30 @@ impl Api {
         check_content_type(&parts.headers, &body)?;
         let query = device_json::parse(body.complete()?)?;
         drop(parsing);
-        let subscriber = self
-            .parts
-            .limiter
-            .admit_subscriber(&caller.consumer, &query, now);
-        subscriber.map_err(v0_1_0::limit_error)?;
+        let limiter = &self.parts.limiter;
+        let may_ask = limiter.may_ask(&consumer, &query, now);
+        may_ask.map_err(v0_1_0::limit_error)?;
         let wanted = route.operation.wanted();
         let lookup = &self.parts.lookup;
-        let outcome = lookup
-            .device(&query, self.several, wanted, &caller, deadline)
+        let found = lookup
+            .device(
+                &query,
+                self.several,
+                wanted,
+                &caller,
+                deadline,
+                &mut trail.progress,
+            )
             .await;
-        let device = trail.follow(outcome).map_err(v0_1_0::lookup_error)?;
+        // What a core that fails does not say tells of nobody.
+        if !found.is_err_and(LookupError::is_failure) {
+            let subscription = trail.progress.subscription.as_ref();
+            let counted = limiter.count(&consumer, subscription, &query, now);
+            counted.map_err(v0_1_0::limit_error)?;
+        }
+        let device = found
+            .inspect_err(|error| trail.reason = Some(error.label()))
+            .map_err(v0_1_0::lookup_error)?;
         let device_type = self.parts.tac_table.get(device.imei.tac());
         let answer = answer::Members::new(route.operation, &device, device_type);
         if self.parts.audit.is_some() {
@@ -228,9 +244,9 @@ impl Api {
         parts: &http::request::Parts,
         route: Result<Route, ApiError>,
         correlator: &Correlator,
-        trail: &mut Trail,
+        trail: &mut Trail<'_>,
         deadline: Instant,
-    ) -> Result<(Route, Arc<Caller>), ApiError> {
+    ) -> Result<(Route, Arc<Caller>, Consumer), ApiError> {
         let route = route?;
         if parts.method != Method::POST {
             return Err(ApiError::new(ErrorCode::MethodNotAllowed));
@@ -241,16 +257,18 @@ impl Api {
             return Err(ApiError::new(ErrorCode::PermissionDenied));
         }
         let admission = self.parts.limiter.admit(&caller.consumer, Timestamp::now());
-        trail.admission = Some(admission.map_err(v0_1_0::limit_error)?);
+        let admission = admission.map_err(v0_1_0::limit_error)?;
+        let consumer = admission.consumer();
+        trail.admission = Some(admission);
         accept::check(&parts.headers)?;
-        Ok((route, caller))
+        Ok((route, caller, consumer))
     }
 
     /// Who asks, by the token.
     async fn caller(
         &self,
         parts: &http::request::Parts,
-        trail: &mut Trail,
+        trail: &mut Trail<'_>,
         deadline: Instant,
     ) -> Result<Arc<Caller>, ApiError> {
         let caller = self.parts.authenticator.caller(parts, deadline);
@@ -258,6 +276,7 @@ impl Api {
         let caller = caller.map_err(|error| match error {
             AuthError::Unauthenticated(reason) => {
                 trail.reason = Some(reason.label());
+                trail.unauthenticated = Some(reason);
                 ApiError::new(ErrorCode::Unauthenticated)
             }
             AuthError::Unavailable(missing) => {
@@ -274,6 +293,7 @@ impl Api {
     pub fn record_sizes(&self) {
         self.parts.authenticator.record_sizes();
         self.parts.lookup.record_sizes();
+        self.parts.limiter.record_sizes(Timestamp::now());
     }
 }
 

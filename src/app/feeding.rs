@@ -11,7 +11,7 @@ use super::StartError;
 use crate::config::{self, Config};
 use crate::feeds::{Feeds, Tellers};
 use crate::lookup::changes::Changes;
-use crate::server::callback::{CallbackMetrics, CallbackServer, Callbacks, NrfTokens};
+use crate::server::callback::{CallbackServer, Callbacks, NrfTokens};
 use crate::telemetry::metrics::Metrics;
 use crate::tls::ListenerTls;
 
@@ -44,7 +44,7 @@ impl Feeding {
         let callbacks = Callbacks {
             inbox,
             tokens,
-            metrics: CallbackMetrics::register(&metrics.registry)?,
+            metrics: metrics.callback.clone(),
         };
         Ok(Some(Self {
             server,

@@ -1,13 +1,17 @@
 //! The audit: one JSON line for each decision, to a sink of its own.
 //!
 //! Says who asked for what, what was decided and why, and which fields were disclosed. Names the
-//! subscriber by pseudonym, never by number. [`sink`] writes the lines.
+//! subscriber by pseudonym, never by number. [`sink`] writes the lines. Whoever has no token cannot
+//! fill the disk: lines about callers that nobody knows are limited, and those left out counted.
 
 mod sink;
 
+use std::num::NonZeroU32;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use device::UeId;
+use governor::{DefaultDirectRateLimiter, Quota, RateLimiter};
 use jiff::Timestamp;
 use prometheus::{IntCounter, Registry};
 use serde::Serialize;
@@ -27,6 +31,8 @@ pub enum Decision {
     Refused,
     /// Nothing was told: we or the core failed.
     Failed,
+    /// Nothing was told: there was nobody left to tell.
+    Abandoned,
 }
 
 /// One line.
@@ -60,6 +66,22 @@ pub struct Record<'a> {
     pub latency_ms: f64,
 }
 
+/// A line as it is written.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Line<'a> {
+    #[serde(flatten)]
+    record: &'a Record<'a>,
+    /// Lines about callers that nobody knows, left out since the line before.
+    #[serde(skip_serializing_if = "is_zero")]
+    suppressed_before: u64,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "as serde calls it")]
+fn is_zero(number: &u64) -> bool {
+    *number == 0
+}
+
 /// Why there can be no audit.
 #[derive(Debug, thiserror::Error)]
 pub enum AuditError {
@@ -91,7 +113,11 @@ pub struct Audit {
     sink: Sink,
     pseudonyms: Pseudonyms,
     on_failure: AuditFailure,
-    lost: IntCounter,
+    /// For lines about callers that nobody knows.
+    unknown_callers: Option<DefaultDirectRateLimiter>,
+    /// Those left out that no line has told of yet.
+    untold: AtomicU64,
+    metrics: AuditMetrics,
 }
 
 impl Audit {
@@ -105,18 +131,24 @@ impl Audit {
                     source,
                 })?
             }
-            (AuditSink::Stdout, _) => Sink::stdout(),
+            (AuditSink::Stdout, _) => Sink::stdout().map_err(|source| AuditError::Sink {
+                path: "(standard output)".to_owned(),
+                source,
+            })?,
         };
         let pseudonyms = match &config.pseudonym_key {
             Some(source) => Pseudonyms::new(&Secret::read(source)?)?,
             None => Pseudonyms::random()?,
         };
-        let on_failure = config.on_failure;
+        let unknown_callers = NonZeroU32::new(config.unauthenticated_per_second)
+            .map(|per_second| RateLimiter::direct(Quota::per_second(per_second)));
         Ok(Some(Self {
             sink,
             pseudonyms,
-            on_failure,
-            lost: metrics.lost,
+            on_failure: config.on_failure,
+            unknown_callers,
+            untold: AtomicU64::new(0),
+            metrics,
         }))
     }
 
@@ -127,19 +159,55 @@ impl Audit {
 
     /// Writes a line. Returns once it is written where the operator wants no answer without.
     pub async fn record(&self, record: &Record<'_>) -> Result<(), NotRecorded> {
-        let Ok(mut line) = serde_json::to_vec(record) else {
+        if self.leaves_out(record) {
+            return Ok(());
+        }
+        let Some(line) = self.line(record) else {
             return self.failed();
         };
-        line.push(b'\n');
         let written = match self.on_failure {
             AuditFailure::Refuse => self.sink.write_through(line).await,
-            AuditFailure::Count => self.sink.write_soon(line, self.lost.clone()),
+            AuditFailure::Count => self.sink.write_soon(line, self.metrics.lost.clone()),
         };
         if written { Ok(()) } else { self.failed() }
     }
 
+    /// Has a line written that no answer depends on.
+    pub fn record_soon(&self, record: &Record<'_>) {
+        if self.leaves_out(record) {
+            return;
+        }
+        let lost = &self.metrics.lost;
+        let line = self.line(record);
+        if !line.is_some_and(|line| self.sink.write_soon(line, lost.clone())) {
+            lost.inc();
+        }
+    }
+
+    /// Whether it is one too many about callers that nobody knows.
+    fn leaves_out(&self, record: &Record<'_>) -> bool {
+        let limit = self.unknown_callers.as_ref();
+        let left_out =
+            record.consumer.is_none() && limit.is_some_and(|limit| limit.check().is_err());
+        if left_out {
+            self.untold.fetch_add(1, Ordering::Relaxed);
+            self.metrics.suppressed.inc();
+        }
+        left_out
+    }
+
+    fn line(&self, record: &Record<'_>) -> Option<Vec<u8>> {
+        let line = Line {
+            record,
+            suppressed_before: self.untold.swap(0, Ordering::Relaxed),
+        };
+        let mut line = serde_json::to_vec(&line).ok()?;
+        line.push(b'\n');
+        Some(line)
+    }
+
     fn failed(&self) -> Result<(), NotRecorded> {
-        self.lost.inc();
+        self.metrics.lost.inc();
         match self.on_failure {
             AuditFailure::Refuse => Err(NotRecorded),
             AuditFailure::Count => Ok(()),
@@ -147,10 +215,11 @@ impl Audit {
     }
 }
 
-/// What the audit lost.
+/// What the audit lost or left out.
 #[derive(Clone)]
 pub struct AuditMetrics {
     lost: IntCounter,
+    suppressed: IntCounter,
 }
 
 impl AuditMetrics {
@@ -160,8 +229,13 @@ impl AuditMetrics {
             "pei_bridge_audit_lost_total",
             "Decisions whose audit record could not be written",
         )?;
+        let suppressed = IntCounter::new(
+            "pei_bridge_audit_suppressed_total",
+            "Decisions about callers that nobody knows, left out of the audit by its limit",
+        )?;
         registry.register(Box::new(lost.clone()))?;
-        Ok(Self { lost })
+        registry.register(Box::new(suppressed.clone()))?;
+        Ok(Self { lost, suppressed })
     }
 }
 

@@ -22,7 +22,7 @@ impl Caller {
     pub fn anonymous() -> Self {
         Self {
             consumer: ConsumerId("anonymous".into()),
-            scopes: Scopes::Every,
+            scopes: Scopes::EVERY,
             subject: None,
         }
     }
@@ -56,36 +56,41 @@ impl fmt::Display for ConsumerId {
     }
 }
 
-/// The scopes of a token that concern this API.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Scopes {
-    /// All there are.
-    Every,
-    /// These, separated by single spaces.
-    These(Box<str>),
-}
+/// The operations of this API that a token allows, one bit for each of [`OPERATIONS`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Scopes(u8);
 
-/// What scopes of this API begin with. Those of other APIs are not kept: a token may name many,
-/// and tokens are remembered by the hundred thousand.
+/// What scopes of this API begin with.
 const SCOPE_PREFIX: &str = "device-identifier:";
+/// What follows, in whichever version it is served. Nothing else of a token's scopes is kept: a
+/// token may name many, and tokens are remembered by the hundred thousand.
+const OPERATIONS: [&str; 4] = [
+    "retrieve-identifier",
+    "retrieve-type",
+    "retrieve-ppid",
+    "match-identifier",
+];
 
 impl Scopes {
+    /// All there are.
+    pub const EVERY: Self = Self(u8::MAX);
+
     /// Reads a list separated by spaces (RFC 6749 3.3).
     pub fn parse(list: &str) -> Self {
-        let ours: Vec<&str> = list
-            .split(' ')
-            .filter(|scope| scope.starts_with(SCOPE_PREFIX))
-            .collect();
-        Self::These(ours.join(" ").into())
+        let ours = list.split(' ').filter_map(bit);
+        Self(ours.fold(0, |all, one| all | one))
     }
 
     /// Whether `scope` is among them, in exactly this spelling.
-    pub fn allows(&self, scope: &str) -> bool {
-        match self {
-            Self::Every => true,
-            Self::These(list) => list.split(' ').any(|held| held == scope),
-        }
+    pub fn allows(self, scope: &str) -> bool {
+        bit(scope).is_some_and(|bit| self.0 & bit != 0)
     }
+}
+
+fn bit(scope: &str) -> Option<u8> {
+    let operation = scope.strip_prefix(SCOPE_PREFIX)?;
+    let place = OPERATIONS.iter().position(|known| *known == operation)?;
+    Some(1 << place)
 }
 
 /// The device that a token names.
@@ -104,6 +109,17 @@ pub enum Subject {
     Ipv6(Ipv6Addr),
     /// By external identifier.
     NetworkAccessIdentifier(Nai),
+}
+
+impl Subject {
+    /// Whether it names a subscriber, who may have consented. An address names whoever holds it at
+    /// the moment, and it can have passed to somebody else since the token was given.
+    pub fn names_subscriber(&self) -> bool {
+        match self {
+            Self::PhoneNumber(_) | Self::NetworkAccessIdentifier(_) => true,
+            Self::Ipv4 { .. } | Self::Ipv6(_) => false,
+        }
+    }
 }
 
 /// A subject is personal whatever its kind.
@@ -127,10 +143,7 @@ mod tests {
     fn only_the_exact_scope_allows() {
         let scopes =
             Scopes::parse("openid device-identifier:retrieve-type  dpv:FraudPrevention location:x");
-        assert_eq!(
-            scopes,
-            Scopes::These("device-identifier:retrieve-type".into())
-        );
+        assert_eq!(scopes, Scopes::parse("device-identifier:retrieve-type"));
         assert!(scopes.allows("device-identifier:retrieve-type"));
         for other in [
             "",
@@ -142,7 +155,15 @@ mod tests {
             assert!(!scopes.allows(other), "{other}");
         }
         assert!(!Scopes::parse("").allows("device-identifier:retrieve-type"));
-        assert!(Scopes::Every.allows("device-identifier:retrieve-type"));
+        assert_eq!(Scopes::parse("device-identifier:invented"), Scopes(0));
+        for operation in OPERATIONS {
+            let scope = format!("{SCOPE_PREFIX}{operation}");
+            assert!(Scopes::EVERY.allows(&scope));
+            let allowed = OPERATIONS
+                .iter()
+                .filter(|other| Scopes::parse(&scope).allows(&format!("{SCOPE_PREFIX}{other}")));
+            assert_eq!(allowed.collect::<Vec<_>>(), [&operation]);
+        }
     }
 
     #[test]

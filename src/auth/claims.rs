@@ -13,6 +13,7 @@ use crate::config;
 pub(super) struct ClaimRules {
     pub(super) issuer: String,
     audience: String,
+    audience_required: bool,
     consumer_claims: Vec<String>,
     consumer_prefix: String,
     device_claims: Vec<String>,
@@ -24,7 +25,8 @@ pub(super) struct ClaimRules {
 pub(super) enum Completeness {
     /// A signed token stands for itself: `iss`, `aud` and `exp` must be there.
     Whole,
-    /// An issuer that was asked has said `active`, which covers what it does not repeat.
+    /// An issuer that was asked has said `active`, which covers what it does not repeat: itself
+    /// and the time. Not whom the token is for: it is active for every service of the issuer.
     Partial,
 }
 
@@ -46,6 +48,7 @@ impl ClaimRules {
         Self {
             issuer: issuer.issuer.clone(),
             audience: issuer.audience.clone(),
+            audience_required: issuer.audience_required,
             consumer_claims: issuer.consumer_claims.clone(),
             consumer_prefix: issuer.consumer_prefix.clone(),
             device_claims: issuer.device_claims.clone(),
@@ -68,7 +71,7 @@ impl ClaimRules {
         }
         match claims.texts("aud")? {
             Some(audiences) if audiences.contains(&self.audience) => {}
-            None if may_lack => {}
+            None if may_lack && !self.audience_required => {}
             _ => return Err(Reason::Audience),
         }
         let good_until = self.check_times(claims, may_lack, now)?;
@@ -140,13 +143,16 @@ fn scopes(claims: &Members<'_>) -> Result<Scopes, Reason> {
     Ok(Scopes::parse(&lists.join(" ")))
 }
 
-/// `cnf` (RFC 7800 3.1). A binding that nobody here can check (to a client certificate, say) is
-/// not as good as none: the token may be in the wrong hands.
+/// `cnf` (RFC 7800 3.1). A binding that nobody here can check (to a client certificate, say, alone
+/// or beside a key) is not as good as none: the token may be in the wrong hands.
 fn bound_to(claims: &Members<'_>) -> Result<Option<Thumbprint>, Reason> {
     let Some(confirmation) = claims.get::<Members<'_>>("cnf")? else {
         return Ok(None);
     };
     let thumbprint = confirmation.text("jkt")?.ok_or(Reason::Binding)?;
+    if confirmation.len() > 1 {
+        return Err(Reason::Binding);
+    }
     let thumbprint = super::jws::decode(&thumbprint)?;
     let thumbprint = thumbprint.try_into().map_err(|_| Reason::Binding)?;
     Ok(Some(thumbprint))
@@ -169,10 +175,15 @@ mod tests {
     }
 
     fn read_as(claims: &Value, completeness: Completeness) -> Result<Grant, Reason> {
-        let rules = ClaimRules::new(
-            &issuer("https://issuer.example"),
-            std::time::Duration::from_secs(30),
-        );
+        read_of(&issuer("https://issuer.example"), claims, completeness)
+    }
+
+    fn read_of(
+        issuer: &config::Issuer,
+        claims: &Value,
+        completeness: Completeness,
+    ) -> Result<Grant, Reason> {
+        let rules = ClaimRules::new(issuer, std::time::Duration::from_secs(30));
         let json = claims.to_string();
         rules.read(&Members::parse(json.as_bytes())?, completeness, NOW)
     }
@@ -251,7 +262,7 @@ mod tests {
 
     #[test]
     fn an_issuer_that_was_asked_may_say_less_but_nothing_else() {
-        let little = json!({"active": true, "client_id": "shop"});
+        let little = json!({"active": true, "client_id": "shop", "aud": "device-identifier"});
         let grant = read_as(&little, Completeness::Partial).unwrap();
         assert_eq!(grant.caller.consumer.as_str(), "shop");
         assert_eq!(grant.good_until, None);
@@ -270,6 +281,30 @@ mod tests {
             let mut claims = little.clone();
             claims[name] = value;
             assert_eq!(read_as(&claims, Completeness::Partial).err(), Some(reason));
+        }
+    }
+
+    #[test]
+    fn an_audience_may_be_left_out_only_where_the_operator_says_so() {
+        let mut lax = issuer("https://issuer.example");
+        lax.audience_required = false;
+        let strict = issuer("https://issuer.example");
+        for (aud, strictly, laxly) in [
+            (json!("device-identifier"), None, None),
+            (json!(null), Some(Reason::Audience), None),
+            (json!([]), Some(Reason::Audience), Some(Reason::Audience)),
+            (
+                json!("other"),
+                Some(Reason::Audience),
+                Some(Reason::Audience),
+            ),
+        ] {
+            let mut claims = claims();
+            claims["aud"] = aud.clone();
+            let outcome = |issuer, completeness| read_of(issuer, &claims, completeness).err();
+            assert_eq!(outcome(&strict, Completeness::Partial), strictly, "{aud}");
+            assert_eq!(outcome(&lax, Completeness::Partial), laxly, "{aud}");
+            assert_eq!(outcome(&lax, Completeness::Whole), strictly, "{aud}");
         }
     }
 
@@ -330,6 +365,7 @@ mod tests {
         assert!(with("cnf", json!({"jkt": jkt})).unwrap().bound_to.is_some());
         for (cnf, reason) in [
             (json!({"x5t#S256": jkt}), Reason::Binding),
+            (json!({"jkt": jkt, "x5t#S256": jkt}), Reason::Binding),
             (json!({}), Reason::Binding),
             (json!({"jkt": "AQAB"}), Reason::Binding),
             (json!({"jkt": 1}), Reason::Malformed),

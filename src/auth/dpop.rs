@@ -9,6 +9,7 @@ use jsonwebtoken::DecodingKey;
 use jsonwebtoken::jwk::{Jwk, ThumbprintHash};
 use subtle::ConstantTimeEq as _;
 
+use super::caller::ConsumerId;
 use super::claims::Thumbprint;
 use super::credentials::{Credentials, Scheme, TokenDigest, sha256};
 use super::jws::{self, Header, Jws};
@@ -66,6 +67,7 @@ impl ProofOfPossession {
         credentials: &Credentials<'_>,
         digest: &TokenDigest,
         bound_to: Option<&Thumbprint>,
+        consumer: &ConsumerId,
         parts: &Parts,
         now: impl FnOnce() -> i64,
     ) -> Result<(), AuthError> {
@@ -81,7 +83,7 @@ impl ProofOfPossession {
                     return Err(Reason::ProofToken.into());
                 }
                 // Last, so that only consumers in good standing fill the memory.
-                self.replay.enter(proof.id, proof.good_until, now)
+                self.replay.enter(proof.id, consumer, proof.good_until, now)
             }
             _ => Err(Reason::Binding.into()),
         }
@@ -106,7 +108,9 @@ impl ProofOfPossession {
         let payload = jws.payload().map_err(form)?;
         let claims = Members::parse(&payload).map_err(form)?;
         let claims = ProofClaims::read(&claims).map_err(form)?;
-        let target = Target::of(parts, self.public_url.as_ref()).ok_or(Reason::ProofTarget)?;
+        let target = self.public_url.as_ref();
+        let target = target.and_then(|public_url| Target::of(parts.uri.path(), public_url));
+        let target = target.ok_or(Reason::ProofTarget)?;
         if claims.method != parts.method.as_str() || !target.is(&claims.uri) {
             return Err(Reason::ProofTarget);
         }

@@ -207,12 +207,13 @@ impl Endpoint {
                 if let Some(url) = refreshed.value() {
                     return Ok((*url).clone());
                 }
-                refreshed
+                let latest = refreshed
                     .renew(Instant::now() + METADATA_PATIENCE)
                     .await
                     .map_err(|DeadlinePassed| FetchError::TimedOut)?;
-                let url = refreshed.value();
-                url.map(|url| (*url).clone())
+                latest
+                    .value
+                    .map(|url| (*url).clone())
                     .ok_or(FetchError::Unusable("its endpoint is not known"))
             }
         }

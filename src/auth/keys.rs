@@ -175,20 +175,26 @@ impl IssuerKeys {
     }
 
     /// The key that a header means. One that is not known makes us look for newer keys, once, if
-    /// we have not just done so. Keys that we have are used however long the issuer is down.
+    /// we have not just done so. Keys that we have are used however long the issuer is down; but
+    /// while it cannot be asked, a key that we do not have may be a new one of its, and nobody can
+    /// say that its token is bad.
     pub(super) async fn find(&self, header: &Header, deadline: Instant) -> Result<Key, AuthError> {
         match self.0.value().map(|keys| keys.find(header)) {
             Some(Ok(key)) => return Ok(key),
             Some(Err(reason)) if reason != Reason::UnknownKey => return Err(reason.into()),
             Some(Err(_)) | None => {}
         }
-        self.0
+        let latest = self
+            .0
             .renew(deadline)
             .await
             .map_err(|DeadlinePassed| AuthError::DeadlinePassed)?;
-        let keys = self.0.value();
-        let keys = keys.ok_or(AuthError::Unavailable(Missing::Keys))?;
-        Ok(keys.find(header)?)
+        let unavailable = AuthError::Unavailable(Missing::Keys);
+        let keys = latest.value.ok_or(unavailable)?;
+        keys.find(header).map_err(|reason| match reason {
+            Reason::UnknownKey if latest.failing => unavailable,
+            reason => reason.into(),
+        })
     }
 }
 

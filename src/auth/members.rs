@@ -29,6 +29,10 @@ impl<'a> Members<'a> {
         self.0.contains_key(name)
     }
 
+    pub(super) fn len(&self) -> usize {
+        self.0.len()
+    }
+
     /// A string.
     pub(super) fn text(&self, name: &str) -> Result<Option<Cow<'a, str>>, Reason> {
         Ok(self.get::<Text<'a>>(name)?.map(|text| text.0))

@@ -3,7 +3,7 @@
 //! Read in this order: this file (the walk of a token), [`caller`] and [`reason`] (what comes out
 //! of it), `credentials` (the header), then for signed tokens `jwt`, `jws`, `claims`,
 //! `device_claims` and `keys`, for opaque ones `introspection`; `dpop` for proofs of possession,
-//! `verified` for tokens that are remembered. `issuer_client` and `refreshed` fetch what issuers
+//! `verified` for tokens that are remembered, `challenge` for what a 401 asks for. `issuer_client` and `refreshed` fetch what issuers
 //! publish; `setup` builds all of it.
 //!
 //! Where the texts leave a choice, the one that refuses was taken: what cannot be understood is
@@ -11,6 +11,7 @@
 //! log, an error or a label.
 
 pub mod caller;
+mod challenge;
 mod claims;
 mod credentials;
 mod device_claims;
@@ -41,6 +42,7 @@ pub use metrics::AuthMetrics;
 pub use reason::{AuthError, Missing, Reason};
 pub use setup::AuthSetupError;
 
+use challenge::Challenges;
 use credentials::{Credentials, TokenDigest};
 use dpop::ProofOfPossession;
 use introspection::Introspection;
@@ -53,7 +55,7 @@ pub struct Authenticator {
     known: VerifiedTokens,
     token_lifetime: Duration,
     proofs: ProofOfPossession,
-    challenge: HeaderValue,
+    challenges: Challenges,
     metrics: Arc<AuthMetrics>,
 }
 
@@ -93,8 +95,9 @@ impl Authenticator {
             None => Box::pin(self.judge(&credentials, digest, deadline)).await?,
         };
         let bound_to = known.bound_to.as_deref();
+        let consumer = &known.caller.consumer;
         self.proofs
-            .check(&credentials, &digest, bound_to, parts, unix_now)?;
+            .check(&credentials, &digest, bound_to, consumer, parts, unix_now)?;
         if remembered {
             self.metrics.remembered();
         } else {
@@ -126,9 +129,9 @@ impl Authenticator {
         Ok(known)
     }
 
-    /// What a 401 says in `www-authenticate` (RFC 9110 11.6.1, RFC 6750 3, RFC 9449 7.1).
-    pub fn challenge(&self) -> HeaderValue {
-        self.challenge.clone()
+    /// What a 401 for this reason says in `www-authenticate` (RFC 9110 11.6.1).
+    pub fn challenge(&self, reason: Option<Reason>) -> HeaderValue {
+        self.challenges.of(reason)
     }
 
     /// Brings the gauges up to date.

@@ -102,7 +102,8 @@ labelled! {
 labelled! {
     /// What a token could not be judged for want of.
     Missing {
-        /// The issuer's keys could not be had since the start.
+        /// The issuer's keys could not be had since the start, or the one that the token names is
+        /// not known and the issuer cannot be asked for newer ones.
         Keys = "no_keys",
         /// An issuer did not explain a token.
         Introspection = "no_introspection",

@@ -43,6 +43,14 @@ struct State<T> {
     failing: bool,
 }
 
+/// The last good value, and what it is worth.
+pub(super) struct Latest<T> {
+    /// Absent: there was none yet.
+    pub(super) value: Option<Arc<T>>,
+    /// Whether the latest fetch failed, so that there may be a newer one.
+    pub(super) failing: bool,
+}
+
 /// The request's deadline passed while it waited.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct DeadlinePassed;
@@ -84,12 +92,12 @@ impl<T: Send + Sync + 'static> Refreshed<T> {
     /// Waits for the fetch under way, or else for a new one where that is allowed; returns at once
     /// where it is not. An issuer that is down keeps nobody waiting: it is tried again in the
     /// background, and requests are judged by what there is.
-    pub(super) async fn renew(&self, deadline: Instant) -> Result<(), DeadlinePassed> {
+    pub(super) async fn renew(&self, deadline: Instant) -> Result<Latest<T>, DeadlinePassed> {
         let seen = {
             let state = self.state.borrow();
             let rested = state.began.is_none_or(|began| began.elapsed() >= self.rest);
             if state.failing || (!state.under_way && !rested) {
-                return Ok(());
+                return Ok(state.latest());
             }
             if !state.under_way {
                 self.wanted.notify_one();
@@ -99,8 +107,17 @@ impl<T: Send + Sync + 'static> Refreshed<T> {
         let mut state = self.state.clone();
         let ended = state.wait_for(|state| state.ended != seen);
         match tokio::time::timeout_at(deadline, ended).await {
-            Ok(_) => Ok(()),
+            Ok(_) => Ok(self.state.borrow().latest()),
             Err(_elapsed) => Err(DeadlinePassed),
+        }
+    }
+}
+
+impl<T> State<T> {
+    fn latest(&self) -> Latest<T> {
+        Latest {
+            value: self.value.clone(),
+            failing: self.failing,
         }
     }
 }
@@ -196,7 +213,10 @@ mod tests {
         let source = source(|_| false);
         assert_eq!(source.refreshed.value(), None);
         let hurry = Instant::now() + Duration::from_millis(1);
-        assert_eq!(source.refreshed.renew(hurry).await, Err(DeadlinePassed));
+        assert_eq!(
+            source.refreshed.renew(hurry).await.err(),
+            Some(DeadlinePassed)
+        );
         source.refreshed.renew(soon()).await.unwrap();
         assert_eq!(source.refreshed.value().as_deref(), Some(&1));
     }
@@ -223,10 +243,13 @@ mod tests {
         tokio::time::sleep(EVERY + REST).await;
         assert_eq!(source.refreshed.value().as_deref(), Some(&1));
         let began = Instant::now();
-        source.refreshed.renew(soon()).await.unwrap();
+        let latest = source.refreshed.renew(soon()).await.unwrap();
         assert_eq!(began.elapsed(), Duration::ZERO, "keeps nobody waiting");
+        assert_eq!((latest.value.as_deref(), latest.failing), (Some(&1), true));
         tokio::time::sleep(REST * 4).await;
         assert_eq!(source.refreshed.value().as_deref(), Some(&6));
+        let latest = source.refreshed.renew(soon()).await.unwrap();
+        assert!(!latest.failing);
     }
 
     #[tokio::test(start_paused = true)]

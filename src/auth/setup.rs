@@ -3,9 +3,8 @@
 use std::collections::HashSet;
 use std::sync::Arc;
 
-use http::HeaderValue;
-
 use super::caller::Caller;
+use super::challenge::Challenges;
 use super::claims::ClaimRules;
 use super::dpop::ProofOfPossession;
 use super::introspection::{ClientIdentity, Endpoint, IntrospectingIssuer, Introspection};
@@ -16,7 +15,7 @@ use super::metrics::AuthMetrics;
 use super::refreshed::{Refreshed, Schedule};
 use super::verified::VerifiedTokens;
 use super::{Authenticator, Judge};
-use crate::config::{self, AuthMode, DpopMode, UrlError};
+use crate::config::{self, AuthMode, UrlError};
 use crate::secret::{Secret, SecretError};
 use crate::tls::{self, TlsError};
 
@@ -91,7 +90,7 @@ impl Authenticator {
             known: VerifiedTokens::new(auth.token_entries),
             token_lifetime: auth.token_lifetime,
             proofs: ProofOfPossession::new(auth),
-            challenge: challenge(auth),
+            challenges: Challenges::new(auth),
             metrics,
         })
     }
@@ -249,15 +248,4 @@ fn identity(
             issuer: issuer.issuer.clone(),
         }),
     }
-}
-
-/// The schemes that are taken, and for proofs the algorithms.
-fn challenge(auth: &config::Auth) -> HeaderValue {
-    let names: Vec<&str> = auth.algorithms.iter().map(|a| a.as_str()).collect();
-    let text = match auth.dpop.mode {
-        DpopMode::Off => "Bearer".to_owned(),
-        DpopMode::Optional => format!("Bearer, DPoP algs=\"{}\"", names.join(" ")),
-        DpopMode::Required => format!("DPoP algs=\"{}\"", names.join(" ")),
-    };
-    HeaderValue::from_str(&text).unwrap_or_else(|_| HeaderValue::from_static("Bearer"))
 }

@@ -114,6 +114,7 @@ async fn a_bound_token_needs_its_proof_every_time() {
     server.publish(&[&key]);
     let mut auth = auth(vec![published(&server, NAME)]);
     auth.dpop.mode = DpopMode::Optional;
+    auth.dpop.public_url = Some("http://127.0.0.1".to_owned().try_into().unwrap());
     let bridge = start(&auth);
     let jwk: jsonwebtoken::jwk::Jwk = serde_json::from_value(holder.jwk()).unwrap();
     let thumbprint = jwk
@@ -141,7 +142,7 @@ async fn a_bound_token_needs_its_proof_every_time() {
     assert_eq!(refusal(&bridge, &bound).await, Some(Reason::Binding.into()));
     assert_eq!(refusal(&bridge, &token(&key)).await, None, "one not bound");
     assert_eq!(
-        bridge.challenge(),
+        bridge.challenge(None),
         "Bearer, DPoP algs=\"RS256 PS256 ES256 ES384 EdDSA\""
     );
 }

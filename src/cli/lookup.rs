@@ -13,13 +13,15 @@ use std::time::Duration;
 use adapters::sbi::{Attempt, Call, Error, Found, Shown, Step, Steps};
 use clap::{ArgGroup, Args};
 use device::address::{parse_ipv4, parse_ipv6};
-use device::{Ipv4Query, MASK, Nai, PhoneNumber};
+use device::{Ipv4Query, MASK, Nai, PhoneNumber, UeId};
 use tokio::time::{Instant, timeout};
 
 use super::{fail, refuse};
 use crate::auth::Caller;
 use crate::config::{Config, ConsentMode, Feeds, GpsiToSupi, Layers, Log, LogFormat};
-use crate::lookup::{Answer, DeviceQuery, Lookup, LookupError, SeveralIdentifiers, Wanted};
+use crate::lookup::{
+    Answer, DeviceQuery, Lookup, LookupError, Progress, SeveralIdentifiers, Wanted,
+};
 use crate::southbound::{Membership, Southbound};
 use crate::tac::TacTable;
 use crate::telemetry::logs;
@@ -95,9 +97,7 @@ impl LookupArguments {
                 port,
                 private,
             })),
-            (Some(public), None, Some(private)) => {
-                Ok(Some(Ipv4Query::Private { public, private }))
-            }
+            (Some(public), None, Some(private)) => Ok(Some(Ipv4Query::Private { public, private })),
             (Some(_), None, None) => Err(BadFlag {
                 flag: "--ipv4-address",
                 reason: "needs --public-port or --private-address beside it",
@@ -141,14 +141,16 @@ pub(super) async fn run(arguments: &LookupArguments) -> ExitCode {
         Ok(bench) => bench,
         Err(error) => return fail(&*error),
     };
-    let outcome = bench.ask(&config, &query).await;
+    let mut progress = Progress::default();
+    let answer = bench.ask(&config, &query, &mut progress).await;
     let report = Report {
         reveal: arguments.reveal,
         text: String::new(),
     };
-    let text = report.of(&config, &query, &bench, &outcome);
+    let subscription = progress.subscription.as_ref();
+    let text = report.of(&config, &query, &bench, subscription, answer);
     let written = write!(std::io::stdout(), "{text}");
-    match (outcome.answer, written) {
+    match (answer, written) {
         (Ok(_), Ok(())) => ExitCode::SUCCESS,
         (Err(_), _) | (_, Err(_)) => ExitCode::FAILURE,
     }
@@ -196,16 +198,26 @@ impl Bench {
         })
     }
 
-    async fn ask(&self, config: &Config, query: &DeviceQuery) -> crate::lookup::Outcome {
+    async fn ask(
+        &self,
+        config: &Config,
+        query: &DeviceQuery,
+        progress: &mut Progress,
+    ) -> Result<Answer, LookupError> {
         let patience = config.api.request_timeout;
         // A function that the NRF does not name is told as such by the step that needs it.
-        let known = self.discovered.iter().map(adapters::sbi::Client::until_known);
+        let known = self
+            .discovered
+            .iter()
+            .map(adapters::sbi::Client::until_known);
         let _ = timeout(patience, futures_util::future::join_all(known)).await;
         let several = SeveralIdentifiers::First;
         let (wanted, caller) = (Wanted::Identifier, Caller::anonymous());
         let deadline = Instant::now() + patience;
-        let walk = self.lookup.device(query, several, wanted, &caller, deadline);
-        walk.await
+        let lookup = &self.lookup;
+        lookup
+            .device(query, several, wanted, &caller, deadline, progress)
+            .await
     }
 }
 
@@ -221,14 +233,15 @@ impl Report {
         config: &Config,
         query: &DeviceQuery,
         bench: &Bench,
-        outcome: &crate::lookup::Outcome,
+        subscription: Option<&UeId>,
+        answer: Result<Answer, LookupError>,
     ) -> String {
         self.question(config, query);
         let steps = bench.steps.done();
         for (number, step) in (1..).zip(&steps) {
             self.step(number, step);
         }
-        if let Some(subscription) = &outcome.subscription {
+        if let Some(subscription) = subscription {
             let whole = subscription.reveal().to_string();
             let kind = whole.split('-').next().unwrap_or_default();
             let shown = if self.reveal {
@@ -238,9 +251,9 @@ impl Report {
             };
             self.line("subscription", &shown);
         }
-        match &outcome.answer {
-            Ok(answer) => self.answer(answer, &bench.tac_table),
-            Err(error) => self.failure(*error, &steps),
+        match answer {
+            Ok(answer) => self.answer(&answer, &bench.tac_table),
+            Err(error) => self.failure(error, &steps),
         }
         self.text
     }
@@ -252,21 +265,26 @@ impl Report {
 
     fn question(&mut self, config: &Config, query: &DeviceQuery) {
         let by_gpsi = [
-            query.phone_number.map(|number| ("phoneNumber", number.reveal().to_string())),
+            query
+                .phone_number
+                .map(|number| ("phoneNumber", number.reveal().to_string())),
             query
                 .network_access_identifier
                 .as_ref()
                 .map(|nai| ("networkAccessIdentifier", nai.reveal().to_owned())),
         ];
         let by_address = [
-            query.ipv6_address.map(|address| ("ipv6Address", address.to_string())),
+            query
+                .ipv6_address
+                .map(|address| ("ipv6Address", address.to_string())),
             query.ipv4_address.map(|query| {
                 let port = match query {
                     Ipv4Query::Port { port, .. } => format!(" port {port}"),
                     Ipv4Query::Private { .. } => String::new(),
                 };
                 let private = query.private();
-                let private = private.map_or(String::new(), |private| format!(" private {private}"));
+                let private =
+                    private.map_or(String::new(), |private| format!(" private {private}"));
                 ("ipv4Address", format!("{}{port}{private}", query.public()))
             }),
         ];
@@ -375,7 +393,10 @@ impl Report {
         let tac = answer.imei.tac();
         self.line("tac", &seen(tac.to_string(), self.reveal));
         if let Some(device_type) = tac_table.get(tac) {
-            self.line("manufacturer", device_type.manufacturer.unwrap_or("unknown"));
+            self.line(
+                "manufacturer",
+                device_type.manufacturer.unwrap_or("unknown"),
+            );
             self.line("model", device_type.model.unwrap_or("unknown"));
         }
         if let Ok(time) = jiff::Timestamp::from_millisecond(answer.last_checked) {
@@ -394,7 +415,9 @@ impl Report {
             Some((place, Step::Call(call))) => {
                 format!("at step {}, {} {}: ", place + 1, call.nf, call.operation)
             }
-            Some((place, Step::Note { source, .. })) => format!("at step {}, {source}: ", place + 1),
+            Some((place, Step::Note { source, .. })) => {
+                format!("at step {}, {source}: ", place + 1)
+            }
             None => String::new(),
         };
         self.line("failed", &format!("{at}{error}"));

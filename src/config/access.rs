@@ -123,18 +123,19 @@ pub struct Dpop {
     /// How old a proof may be; the leeway comes on top.
     #[serde(with = "values::duration")]
     pub window: Duration,
-    /// Proofs remembered at most, so that none is used twice; about 100 bytes each.
+    /// Proofs remembered at most, so that none is used twice; about 200 bytes each. One consumer
+    /// may hold as many as are free: half of them where it is alone.
     pub replay_entries: u64,
-    /// Scheme and authority that consumers use to reach us (`https://api.example.com`); absent:
-    /// those of the request as it arrives.
+    /// Scheme and authority that consumers use to reach us (`https://api.example.com`), for which
+    /// they make their proofs.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub public_url: Option<PublicUrl>,
 }
 
 /// Proofs are made for one request and used at once.
 const DEFAULT_DPOP_WINDOW: Duration = Duration::from_mins(1);
-/// A thousand requests a second within the window, and room.
-const DEFAULT_REPLAY_ENTRIES: u64 = 100_000;
+/// A thousand requests a second of one consumer within window and leeway, and as much for others.
+const DEFAULT_REPLAY_ENTRIES: u64 = 200_000;
 
 impl Default for Dpop {
     fn default() -> Self {
@@ -167,6 +168,9 @@ pub struct Issuer {
     pub issuer: String,
     /// What `aud` must name.
     pub audience: String,
+    /// Whether an introspection answer without `aud` is refused. A signed token always is.
+    #[serde(default = "yes")]
+    pub audience_required: bool,
     /// Its keys; absent, with no file either: as its metadata says.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub jwks_uri: Option<IssuerUrl>,
@@ -200,6 +204,7 @@ impl Issuer {
         Self {
             issuer,
             audience,
+            audience_required: true,
             jwks_uri: None,
             jwks_file: None,
             introspection_endpoint: None,
@@ -210,6 +215,10 @@ impl Issuer {
             device_claims: default_device_claims(),
         }
     }
+}
+
+fn yes() -> bool {
+    true
 }
 
 /// RFC 9068 2.2, then what older servers write.
@@ -238,7 +247,8 @@ pub struct Consent {
     /// The purpose that covers TAC, make and model.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub type_purpose: Option<String>,
-    /// Whether a token that names its device carries the consent already.
+    /// Whether a token that names its subscriber (by number or network access identifier, not by
+    /// address) carries the consent already.
     pub trust_three_legged: bool,
     /// Consumers with a lawful purpose that needs no consent, by id. The audit shows it.
     pub exempt_consumers: Vec<String>,
@@ -266,24 +276,11 @@ impl Default for Consent {
 pub enum ConsentMode {
     /// The UDM (`Nudm_SDM`, uc-data).
     Core,
-    /// The issuer: a token that names its device was given with consent, any other without.
+    /// The issuer: a token that names its subscriber (by number or network access identifier) was
+    /// given with consent, any other without.
     Token,
     /// Nobody: the law of the place asks for none.
     None,
-}
-
-/// What one consumer may ask; 0: no limit.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize, Serialize)]
-#[serde(default, deny_unknown_fields)]
-pub struct Rates {
-    /// Requests a second, on average.
-    pub requests_per_second: u32,
-    /// Requests at once above the average; 0: one second's worth.
-    pub burst: u32,
-    /// Requests from midnight to midnight, UTC.
-    pub requests_per_day: u64,
-    /// Subscribers asked for within an hour.
-    pub distinct_subscribers_per_hour: u32,
 }
 
 /// `[limits]`
@@ -298,7 +295,8 @@ pub struct Limits {
     pub requests_per_day: u64,
     /// Subscribers asked for within an hour; 0: no limit.
     pub distinct_subscribers_per_hour: u32,
-    /// Consumers whose use is remembered at most.
+    /// Consumers whose use is remembered at most; about 500 bytes each and up to 2 KB for the
+    /// subscribers it asks for, or, where these are limited, up to 200 bytes for each of the limit.
     pub consumer_entries: u64,
     /// Other limits for some consumers, by name of the class.
     pub classes: BTreeMap<String, LimitsClass>,
@@ -337,21 +335,10 @@ impl Default for Limits {
 }
 
 impl Limits {
-    /// What consumers of no class may ask.
-    pub fn rates(&self) -> Rates {
-        Rates {
-            requests_per_second: self.requests_per_second,
-            burst: self.burst,
-            requests_per_day: self.requests_per_day,
-            distinct_subscribers_per_hour: self.distinct_subscribers_per_hour,
-        }
-    }
-}
-
-impl LimitsClass {
-    /// What consumers of the class may ask.
-    pub fn rates(&self) -> Rates {
-        Rates {
+    /// What consumers of no other class may ask.
+    pub fn default_class(&self) -> LimitsClass {
+        LimitsClass {
+            consumers: Vec::new(),
             requests_per_second: self.requests_per_second,
             burst: self.burst,
             requests_per_day: self.requests_per_day,
@@ -361,7 +348,7 @@ impl LimitsClass {
 }
 
 /// `[audit]`
-#[derive(Debug, Clone, PartialEq, Eq, Default, Deserialize, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Audit {
     /// Where the record goes.
@@ -375,6 +362,23 @@ pub struct Audit {
     /// pseudonyms differ after each start.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub pseudonym_key: Option<SecretSource>,
+    /// Lines a second about callers without a good token, who could fill a disk; 0: no limit.
+    pub unauthenticated_per_second: u32,
+}
+
+/// A hundred megabytes a day at most; enough to see that somebody tries.
+const DEFAULT_UNAUTHENTICATED_PER_SECOND: u32 = 5;
+
+impl Default for Audit {
+    fn default() -> Self {
+        Self {
+            sink: AuditSink::default(),
+            file: None,
+            on_failure: AuditFailure::default(),
+            pseudonym_key: None,
+            unauthenticated_per_second: DEFAULT_UNAUTHENTICATED_PER_SECOND,
+        }
+    }
 }
 
 /// `audit.sink`

@@ -22,7 +22,7 @@ use serde::{Deserialize, Serialize};
 
 pub use access::{
     Algorithm, Audit, AuditFailure, AuditSink, Auth, AuthMode, Consent, ConsentMode, Dpop,
-    DpopMode, Issuer, Limits, LimitsClass, Rates,
+    DpopMode, Issuer, Limits, LimitsClass,
 };
 pub use core::{
     Core, Discovered, Discovery, GpsiToSupi, LastChecked, Outlier, Purged, Registration, Tokens,
@@ -172,6 +172,9 @@ impl Default for Admin {
 #[derive(Debug, Clone, PartialEq, Default, Deserialize, Serialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Nat {
+    /// The IP domain (TS 29.521, `ipDomain`) of private addresses that neither pool nor UPF places.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub private_ip_domain: Option<String>,
     /// Deterministic NAT pools (RFC 7422).
     pub pools: Vec<NatPool>,
 }
@@ -194,6 +197,10 @@ pub struct Cache {
     pub none_found: Duration,
     /// Devices remembered at most; about 250 bytes each.
     pub equipment_entries: u64,
+    /// Translations of public identifiers remembered at most; about 250 bytes each.
+    pub subscription_entries: u64,
+    /// Consents remembered at most, one for each subscriber and purpose; about 250 bytes each.
+    pub consent_entries: u64,
     /// Addresses remembered at most, when sessions are kept.
     pub session_entries: u64,
     /// Misses remembered at most.
@@ -206,8 +213,8 @@ const DEFAULT_EQUIPMENT: Duration = Duration::from_mins(1);
 const DEFAULT_CONSENT: Duration = Duration::from_mins(1);
 /// Long enough to blunt a consumer that asks in a loop.
 const DEFAULT_NONE_FOUND: Duration = Duration::from_secs(5);
-/// A million subscribers in about a quarter of a gigabyte.
-const DEFAULT_EQUIPMENT_ENTRIES: u64 = 1_000_000;
+/// A million subscribers in about a quarter of a gigabyte, for each memory that is kept of them.
+const DEFAULT_SUBSCRIBER_ENTRIES: u64 = 1_000_000;
 /// Sessions are not kept unless the operator says so; then as many as misses.
 const DEFAULT_OTHER_ENTRIES: u64 = 100_000;
 
@@ -218,7 +225,9 @@ impl Default for Cache {
             consent: DEFAULT_CONSENT,
             session: Duration::ZERO,
             none_found: DEFAULT_NONE_FOUND,
-            equipment_entries: DEFAULT_EQUIPMENT_ENTRIES,
+            equipment_entries: DEFAULT_SUBSCRIBER_ENTRIES,
+            subscription_entries: DEFAULT_SUBSCRIBER_ENTRIES,
+            consent_entries: DEFAULT_SUBSCRIBER_ENTRIES,
             session_entries: DEFAULT_OTHER_ENTRIES,
             none_found_entries: DEFAULT_OTHER_ENTRIES,
         }

@@ -2,7 +2,7 @@
 
 use super::{
     AuditSink, AuthMode, ClientCertificates, ClientTls, Config, ConfigError, Core, Discovered,
-    GpsiToSupi, ServerTls,
+    DpopMode, GpsiToSupi, ServerTls,
 };
 
 /// No machine has more processors for us; what is beyond is a slip of the pen.
@@ -20,15 +20,30 @@ impl Config {
             pool.validate()
                 .map_err(|reason| invalid("nat.pools", reason))?;
         }
-        if self.cache.equipment_entries == 0 {
-            return Err(invalid("cache.equipment_entries", "must be at least 1"));
+        for (key, entries) in [
+            ("cache.equipment_entries", self.cache.equipment_entries),
+            (
+                "cache.subscription_entries",
+                self.cache.subscription_entries,
+            ),
+            ("cache.consent_entries", self.cache.consent_entries),
+        ] {
+            if entries == 0 {
+                return Err(invalid(key, "must be at least 1"));
+            }
         }
         let otlp = &self.telemetry.otlp;
         if !(0.0..=1.0).contains(&otlp.sample_ratio) {
-            return Err(invalid("telemetry.otlp.sample_ratio", "must be from 0 to 1"));
+            return Err(invalid(
+                "telemetry.otlp.sample_ratio",
+                "must be from 0 to 1",
+            ));
         }
         if otlp.queue_entries == 0 {
-            return Err(invalid("telemetry.otlp.queue_entries", "must be at least 1"));
+            return Err(invalid(
+                "telemetry.otlp.queue_entries",
+                "must be at least 1",
+            ));
         }
         both_or_neither(
             &otlp.tls,
@@ -148,6 +163,19 @@ impl Config {
                     "needs an issuer and an audience in each",
                 ));
             }
+            if self.auth.mode == AuthMode::Jwt && !issuer.audience_required {
+                return Err(invalid(
+                    "auth.issuers",
+                    "audience_required = false is for introspection alone: a signed token names \
+                     its audience",
+                ));
+            }
+        }
+        if self.auth.dpop.mode != DpopMode::Off && self.auth.dpop.public_url.is_none() {
+            return Err(invalid(
+                "auth.dpop.public_url",
+                "is needed for proofs: what a request says of its own target is its sender's word",
+            ));
         }
         if self.auth.algorithms.is_empty() {
             return Err(invalid("auth.algorithms", "must not be empty"));
@@ -219,10 +247,10 @@ impl Config {
                 "is needed for the feeds: the core has to send them somewhere",
             ));
         }
-        if feeds.sessions && self.core.smf.is_empty() {
+        if feeds.sessions && self.core.smf.is_empty() && self.core.nrf.is_empty() {
             return Err(invalid(
                 "core.smf",
-                "names no SMF that feeds.sessions could subscribe to",
+                "names no SMF that feeds.sessions could subscribe to, and core.nrf nobody who knows them",
             ));
         }
         if feeds.sessions && !self.cache.session.is_zero() {
@@ -259,8 +287,9 @@ fn validate_nrf(core: &Core) -> Result<(), ConfigError> {
         && registration.ipv6_addresses.is_empty();
     if !core.nrf.is_empty() && registration.enabled && nowhere {
         return Err(invalid(
-            "core.registration",
-            "needs an fqdn, ipv4_addresses or ipv6_addresses to tell the NRF, or enabled = false",
+            "core.nrf",
+            "has to be told where we are: an fqdn, ipv4_addresses or ipv6_addresses in \
+             core.registration, or enabled = false there",
         ));
     }
     if core.tokens.enabled && core.nrf.is_empty() {

@@ -76,7 +76,7 @@ async fn subscribed(
     tracing::info!("the feed of equipment is live");
     let end = upkeep
         // There is no other way to look.
-        .watch(subscription.expires, &gap, |look| {
+        .watch(subscription.expires, &gap, &upkeep.stop, |look| {
             udm.renew_equipment(&subscription, look.expires, look.deadline)
         })
         .await;

@@ -2,6 +2,7 @@
 //!
 //! | module | what it is |
 //! |---|---|
+//! | `smfs` | which SMFs there are |
 //! | `sessions` | at each SMF: sessions and their addresses, into the table of [`crate::sessions`] |
 //! | `equipment` | at the UDM: subscriptions that use other devices |
 //! | `consent` | at the UDM: the consent of those who were asked about |
@@ -19,14 +20,15 @@ mod equipment;
 pub mod inbox;
 mod metrics;
 mod sessions;
+mod smfs;
 mod upkeep;
 
 use std::sync::Arc;
 use std::time::Duration;
 
-use adapters::sbi::ApiRoot;
-use adapters::smf::Smf;
+use adapters::sbi::{ApiRoot, Instance};
 use adapters::udm::events::UdmEvents;
+use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use uuid::Uuid;
@@ -37,12 +39,16 @@ use crate::sessions::SessionTable;
 use correlation::Registry;
 use inbox::Inbox;
 pub use metrics::FeedMetrics;
+pub use smfs::SmfClients;
+use smfs::Smfs;
 use upkeep::Upkeep;
 
 /// The functions that tell.
 pub struct Tellers {
-    /// Each is subscribed to by itself.
-    pub smfs: Vec<Smf>,
+    /// The SMFs, as they come and go.
+    pub smfs: watch::Receiver<Arc<[Instance]>>,
+    /// How each of them is reached.
+    pub smf_clients: SmfClients,
     /// Any instance tells for all.
     pub udm: UdmEvents,
     /// Who we are to them.
@@ -101,20 +107,14 @@ impl Feeds {
         });
         let tasks = TaskTracker::new();
         if let Some(table) = self.changes.sessions {
-            let domains = Arc::new(sessions::IpDomains(self.config.ip_domains));
-            for smf in self.tellers.smfs {
-                let Some(id) = table.add_smf() else {
-                    break;
-                };
-                let feed = sessions::SessionFeed {
-                    smf,
-                    id,
-                    table: table.clone(),
-                    domains: domains.clone(),
-                    report_time: self.config.report_time,
-                };
-                tasks.spawn(feed.keep(upkeep.clone()));
-            }
+            let smfs = Smfs {
+                instances: self.tellers.smfs,
+                clients: self.tellers.smf_clients,
+                table: table.clone(),
+                domains: Arc::new(sessions::IpDomains(self.config.ip_domains)),
+                report_time: self.config.report_time,
+            };
+            tasks.spawn(smfs.follow(upkeep.clone()));
             let sweeping = sweep(table);
             tasks.spawn(stop.run_until_cancelled_owned(sweeping));
         }

@@ -51,12 +51,17 @@ pub(super) struct Sessions {
 pub(super) struct IpDomains(pub(super) Vec<IpDomainRule>);
 
 impl SessionFeed {
-    /// Subscribes again and again, until we leave.
-    pub(super) async fn keep(self, upkeep: Arc<Upkeep>) {
+    /// Subscribes again and again, until we leave or the SMF does.
+    pub(super) async fn keep(self, upkeep: Arc<Upkeep>, leave: CancellationToken) {
+        self.keep_subscribed(&upkeep, &leave).await;
+        self.table.remove_smf(self.id);
+    }
+
+    async fn keep_subscribed(&self, upkeep: &Arc<Upkeep>, leave: &CancellationToken) {
         let mut pauses = Pauses::new();
-        while !upkeep.stop.is_cancelled() {
+        while !leave.is_cancelled() {
             let part = self.table.begin(self.id);
-            match self.subscribed(part, &upkeep, &mut pauses).await {
+            match self.subscribed(part, upkeep, leave, &mut pauses).await {
                 Ok(End::Stopped) => return,
                 Ok(End::Lost(loss)) => {
                     upkeep.metrics.lost(FEED, loss);
@@ -70,7 +75,7 @@ impl SessionFeed {
                 }
             }
             self.table.distrust(part);
-            if !pauses.wait(&upkeep.stop).await {
+            if !pauses.wait(leave).await {
                 return;
             }
         }
@@ -81,6 +86,7 @@ impl SessionFeed {
         &self,
         part: Part,
         upkeep: &Arc<Upkeep>,
+        leave: &CancellationToken,
         pauses: &mut Pauses,
     ) -> Result<End, Error> {
         let sessions = Arc::new(Sessions {
@@ -107,7 +113,7 @@ impl SessionFeed {
         upkeep.metrics.begun(FEED);
         let subscription = made.subscription;
         let (smf, subscription) = (&self.smf, &subscription);
-        let watching = upkeep.watch(subscription.expires, &sessions.gap, |look| {
+        let watching = upkeep.watch(subscription.expires, &sessions.gap, leave, |look| {
             let wanted = wanted(look.expires);
             async move {
                 if look.is_due {
@@ -133,12 +139,12 @@ impl SessionFeed {
         self.table.distrust(part);
         upkeep.metrics.ended(FEED);
         if end != End::Lost(Loss::Unknown) {
-            self.leave(subscription).await;
+            self.unsubscribe(subscription).await;
         }
         Ok(end)
     }
 
-    async fn leave(&self, subscription: &SessionSubscription) {
+    async fn unsubscribe(&self, subscription: &SessionSubscription) {
         let deadline = Instant::now() + LEAVING_TIMEOUT;
         // One that cannot be ended ends by itself.
         let _ = self.smf.unsubscribe(subscription, deadline).await;

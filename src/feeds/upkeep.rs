@@ -76,6 +76,7 @@ impl Upkeep {
         &self,
         mut expires: Option<Timestamp>,
         gap: &CancellationToken,
+        stop: &CancellationToken,
         look: impl Fn(Look) -> F,
     ) -> End
     where
@@ -88,7 +89,7 @@ impl Upkeep {
             tokio::select! {
                 () = tokio::time::sleep(pause) => {}
                 () = gap.cancelled() => return End::Lost(Loss::Gap),
-                () = self.stop.cancelled() => return End::Stopped,
+                () = stop.cancelled() => return End::Stopped,
             }
             // To its end, even when we leave: given up half way, it could come after its own end.
             let is_due = left(expires) <= granted / 2 + self.check_interval;

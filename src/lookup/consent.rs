@@ -15,7 +15,7 @@ use tokio::time::Instant;
 use super::feed::Feed;
 use super::remembered::{Correction, Lifetimes, Remembered, Told};
 use super::{LookupError, Wanted};
-use crate::auth::Caller;
+use crate::auth::{Caller, Subject};
 use crate::config::{self, Config, ConsentMode};
 use crate::telemetry::metrics::{CacheName, LookupMetrics};
 
@@ -117,7 +117,7 @@ impl ConsentLookup {
     ) -> Self {
         let lifetimes = Lifetimes {
             known: config.cache.consent,
-            entries: config.cache.equipment_entries,
+            entries: config.cache.consent_entries,
             none_found: config.cache.none_found,
             fed: told_by
                 .as_ref()
@@ -139,13 +139,14 @@ impl ConsentLookup {
 
     /// Who must be asked for this consumer.
     pub fn authority(&self, caller: &Caller) -> Authority {
-        let three_legged = caller.subject.is_some();
+        let subject = caller.subject.as_ref();
+        let consented = subject.is_some_and(Subject::names_subscriber);
         match self.rules.mode {
             ConsentMode::None => Authority::Nobody,
             _ if self.is_exempt(caller) => Authority::Exempt,
-            ConsentMode::Token if three_legged => Authority::Nobody,
+            ConsentMode::Token if consented => Authority::Nobody,
             ConsentMode::Token => Authority::Refused,
-            ConsentMode::Core if three_legged && self.rules.trust_three_legged => Authority::Nobody,
+            ConsentMode::Core if consented && self.rules.trust_three_legged => Authority::Nobody,
             ConsentMode::Core => Authority::Core,
         }
     }

@@ -10,6 +10,7 @@ use tokio::time::Instant;
 use super::LookupError;
 use super::feed::Feed;
 use super::remembered::{Correction, Lifetimes, Remembered, Told};
+use super::subscription::SubscriptionLookup;
 use crate::config::{Config, GpsiToSupi, LastChecked, Purged};
 use crate::telemetry::metrics::{CacheName, LookupMetrics};
 
@@ -35,6 +36,7 @@ impl EquipmentLookup {
     /// Asks this UDM and remembers what the configuration allows.
     pub fn new(
         udm: Udm,
+        subscription: Arc<SubscriptionLookup>,
         config: &Config,
         metrics: Arc<LookupMetrics>,
         feed: Option<Arc<Feed>>,
@@ -49,6 +51,7 @@ impl EquipmentLookup {
         Self {
             source: Source {
                 udm,
+                subscription,
                 gpsi_to_supi: config.core.gpsi_to_supi,
                 last_checked: config.core.last_checked,
                 purged: config.core.purged,
@@ -109,6 +112,8 @@ impl EquipmentLookup {
 /// The UDM and the rules for reading it.
 struct Source {
     udm: Udm,
+    /// For a UDM that takes SUPIs alone.
+    subscription: Arc<SubscriptionLookup>,
     gpsi_to_supi: GpsiToSupi,
     last_checked: LastChecked,
     purged: Purged,
@@ -119,10 +124,7 @@ impl Source {
     async fn ask(&self, ue_id: &UeId, deadline: Instant) -> Result<Told<Equipment>, LookupError> {
         let supi = match (self.gpsi_to_supi, ue_id) {
             (GpsiToSupi::Translation, UeId::Gpsi(_)) => {
-                let translation = self.udm.id_translation(ue_id, deadline).await?;
-                Some(UeId::Supi(
-                    translation.ok_or(LookupError::UnknownSubscription)?.supi,
-                ))
+                Some(UeId::Supi(self.subscription.supi(ue_id, deadline).await?))
             }
             // The table was asked before: what has no SUPI there does not come here.
             (GpsiToSupi::Direct | GpsiToSupi::File, _) | (_, UeId::Supi(_)) => None,

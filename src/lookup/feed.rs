@@ -179,7 +179,7 @@ mod tests {
     use super::*;
 
     const LONG: Duration = Duration::from_hours(1);
-    const SHORT: Duration = Duration::from_secs(60);
+    const SHORT: Duration = Duration::from_mins(1);
 
     async fn pass(time: Duration) {
         tokio::time::advance(time).await;

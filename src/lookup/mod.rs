@@ -10,6 +10,7 @@
 
 pub mod changes;
 pub mod consent;
+mod domains;
 pub mod equipment;
 pub mod feed;
 pub mod nat;
@@ -43,7 +44,7 @@ use session::SessionLookup;
 use subscription::SubscriptionLookup;
 
 /// The identifiers of one request, parsed; at least one of them is there.
-#[derive(Default, Hash)]
+#[derive(Default)]
 pub struct DeviceQuery {
     /// An MSISDN.
     pub phone_number: Option<PhoneNumber>,
@@ -132,6 +133,11 @@ impl LookupError {
         }
     }
 
+    /// Whether the core failed, and nothing was said of anybody.
+    pub fn is_failure(self) -> bool {
+        matches!(self, Self::Core(_) | Self::ConsentUnknown(_))
+    }
+
     /// Whether the core said that there is nothing, which may be remembered.
     fn is_none_found(self) -> bool {
         matches!(self, Self::UnknownSubscription | Self::NoDevice)
@@ -151,14 +157,12 @@ pub struct Answer {
     pub disclosure: Disclosure,
 }
 
-/// What came of a lookup, and for whom, as the audit needs it.
-#[derive(Debug)]
-pub struct Outcome {
-    /// The device, or why there is none.
-    pub answer: Result<Answer, LookupError>,
-    /// The subscription that was asked about, as far as the lookup came.
+/// How far a lookup came, for the audit. Outlives a lookup that is not waited for to its end.
+#[derive(Debug, Default)]
+pub struct Progress {
+    /// The subscription that is asked about, once it is known.
     pub subscription: Option<UeId>,
-    /// Whether the consumer needed no consent by its own right.
+    /// Whether the consumer needs no consent by its own right.
     pub exempt: bool,
 }
 
@@ -179,8 +183,7 @@ struct Walk<'a> {
     wanted: Wanted,
     authority: Authority,
     deadline: Instant,
-    /// How far it came.
-    subscription: Option<UeId>,
+    progress: &'a mut Progress,
 }
 
 /// The functions of the core that a lookup asks.
@@ -227,18 +230,21 @@ impl Lookup {
             .clone()
             .map(|feed| ConsentFeed { feed, wanted });
         let (udm, metrics) = (|| udm.clone(), || metrics.clone());
+        let subscription =
+            SubscriptionLookup::new(udm(), provisioned, config, metrics(), feed.clone());
+        let subscription = Arc::new(subscription);
         let lookup = Self {
             supported: config.api.supported_identifiers.clone(),
             session: SessionLookup::new(bsf, upf, sessions.clone(), steps, config, metrics()),
-            subscription: Arc::new(SubscriptionLookup::new(
+            consent: Arc::new(ConsentLookup::new(udm(), config, metrics(), fed_consent)),
+            equipment: Arc::new(EquipmentLookup::new(
                 udm(),
-                provisioned,
+                subscription.clone(),
                 config,
                 metrics(),
                 feed.clone(),
             )),
-            consent: Arc::new(ConsentLookup::new(udm(), config, metrics(), fed_consent)),
-            equipment: Arc::new(EquipmentLookup::new(udm(), config, metrics(), feed.clone())),
+            subscription,
         };
         let changes = Changes {
             sessions,
@@ -264,8 +270,10 @@ impl Lookup {
         wanted: Wanted,
         caller: &Caller,
         deadline: Instant,
-    ) -> Outcome {
+        progress: &mut Progress,
+    ) -> Result<Answer, LookupError> {
         let authority = self.consent.authority(caller);
+        progress.exempt = authority == Authority::Exempt;
         let mut walk = Walk {
             lookup: self,
             caller,
@@ -273,9 +281,9 @@ impl Lookup {
             wanted,
             authority,
             deadline,
-            subscription: None,
+            progress,
         };
-        let answer = match walk.answer(&self.supported_identifiers(query)).await {
+        match walk.answer(&self.supported_identifiers(query)).await {
             // Nor may such a consumer learn which other subscriptions exist.
             Err(LookupError::UnknownSubscription | LookupError::Mismatch)
                 if caller.subject.is_some() =>
@@ -283,12 +291,6 @@ impl Lookup {
                 Err(LookupError::NotOfToken)
             }
             answer => answer,
-        };
-        let exempt = authority == Authority::Exempt;
-        Outcome {
-            answer,
-            subscription: walk.subscription,
-            exempt,
         }
     }
 
@@ -389,7 +391,8 @@ impl Walk<'_> {
     ) -> Result<Answer, LookupError> {
         for identifier in identifiers.iter().flatten() {
             match self.by_identifier(identifier).await {
-                Err(LookupError::UnknownSubscription) => {}
+                // Whoever it was, it is not whom the next one means.
+                Err(LookupError::UnknownSubscription) => self.progress.subscription = None,
                 decided => return decided,
             }
         }
@@ -405,7 +408,7 @@ impl Walk<'_> {
 
     /// The one subscription that all identifiers name. One that the core does not know beside one
     /// that it knows is a mismatch.
-    async fn agreed(&self, identifiers: &[Option<Identifier>]) -> Result<UeId, LookupError> {
+    async fn agreed(&mut self, identifiers: &[Option<Identifier>]) -> Result<UeId, LookupError> {
         let mut known: Option<Supi> = None;
         let mut unknown = false;
         for identifier in identifiers.iter().flatten() {
@@ -415,6 +418,7 @@ impl Walk<'_> {
             }
             unknown |= supi.is_none();
             known = known.or(supi);
+            self.progress.subscription = known.clone().map(UeId::Supi);
         }
         match known {
             None => Err(LookupError::UnknownSubscription),
@@ -430,7 +434,7 @@ impl Walk<'_> {
         subscription: UeId,
         identifier: Option<&Identifier>,
     ) -> Result<Answer, LookupError> {
-        let subscription = self.subscription.insert(subscription);
+        let subscription = self.progress.subscription.insert(subscription);
         self.lookup
             .check_token(self.caller, subscription, identifier, self.deadline)
             .await?;

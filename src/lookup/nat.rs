@@ -30,8 +30,25 @@ pub struct NatPool {
 pub struct PrivateAddress {
     /// The address.
     pub address: Ipv4Addr,
-    /// The address space it belongs to, where addresses are used more than once.
-    pub ip_domain: Option<String>,
+    /// Where it is that session's and no other's.
+    pub space: AddressSpace,
+}
+
+/// Within which an address is used once.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum AddressSpace {
+    /// This IP domain (TS 29.521, `ipDomain`).
+    Domain(String),
+    /// The whole network, by the operator's word.
+    Network,
+    /// Nobody has said.
+    Unknown,
+}
+
+/// Whether an address can be used in more than one address space of a network (RFC 1918, RFC 6598).
+pub fn is_reusable(address: Ipv4Addr) -> bool {
+    let [first, second, ..] = address.octets();
+    address.is_private() || (first == 100 && second & 0b1100_0000 == 64)
 }
 
 impl NatPool {
@@ -77,9 +94,10 @@ impl NatPool {
     }
 
     fn in_domain(&self, address: Ipv4Addr) -> PrivateAddress {
+        let domain = self.ip_domain.clone();
         PrivateAddress {
             address,
-            ip_domain: self.ip_domain.clone(),
+            space: domain.map_or(AddressSpace::Network, AddressSpace::Domain),
         }
     }
 }
@@ -137,7 +155,7 @@ mod tests {
 
     fn private(public: &str, port: u16) -> Option<String> {
         let found = pools().by_port(public.parse().unwrap(), port)?;
-        assert_eq!(found.ip_domain.as_deref(), Some("nat-b"));
+        assert_eq!(found.space, AddressSpace::Domain("nat-b".to_owned()));
         Some(found.address.to_string())
     }
 
@@ -172,6 +190,23 @@ mod tests {
         assert!(owned("10.64.0.63", "203.0.113.0"));
         assert!(!owned("10.64.0.64", "203.0.113.0"));
         assert!(owned("10.64.0.64", "203.0.113.1"));
+    }
+
+    #[test]
+    fn addresses_that_networks_share_are_known() {
+        for (address, reusable) in [
+            ("10.45.0.1", true),
+            ("172.31.255.255", true),
+            ("172.32.0.0", false),
+            ("192.168.0.1", true),
+            ("100.63.255.255", false),
+            ("100.64.0.0", true),
+            ("100.127.255.255", true),
+            ("100.128.0.0", false),
+            ("198.51.100.7", false),
+        ] {
+            assert_eq!(is_reusable(address.parse().unwrap()), reusable, "{address}");
+        }
     }
 
     #[test]

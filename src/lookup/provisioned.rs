@@ -178,7 +178,10 @@ mod tests {
             supi("msisdn-34600000002").as_deref(),
             Some("imsi-001010000000002")
         );
-        assert_eq!(supi("extid-a@b.example").as_deref(), Some("nai-c@d.example"));
+        assert_eq!(
+            supi("extid-a@b.example").as_deref(),
+            Some("nai-c@d.example")
+        );
         assert_eq!(supi("msisdn-34600000003"), None);
     }
 

@@ -8,14 +8,15 @@
 use std::net::{Ipv4Addr, Ipv6Addr};
 use std::sync::Arc;
 
-use adapters::bsf::{Bsf, PcfBinding};
+use adapters::bsf::{Bsf, Ipv4Binding, PcfBinding};
 use adapters::sbi::{Fact, Steps};
 use adapters::upf::{UeIpInfo, Upf};
 use device::{Gpsi, Ipv4Query, Supi, UeId, session_ipv4, session_ipv6};
 use tokio::time::Instant;
 
 use super::LookupError;
-use super::nat::{NatPools, PrivateAddress};
+use super::domains::IpDomains;
+use super::nat::{AddressSpace, NatPools, PrivateAddress, is_reusable};
 use super::remembered::{Lifetimes, Remembered, Told};
 use crate::config::Config;
 use crate::sessions::SessionTable;
@@ -62,6 +63,8 @@ impl SessionLookup {
                 bsf,
                 upf,
                 pools,
+                private_ip_domain: config.nat.private_ip_domain.clone(),
+                ip_domains: IpDomains::of(&config.nat),
                 sessions,
                 steps,
                 metrics: metrics.clone(),
@@ -115,7 +118,8 @@ impl SessionLookup {
     fn own_address(&self, query: Ipv4Query) -> Option<UeId> {
         // Where a private address tells who it is, another public one tells nothing.
         let by_private = matches!(query, Ipv4Query::Private { .. }) && contradicts(query);
-        if by_private {
+        // Nor does one that several networks use.
+        if by_private || is_reusable(query.public()) {
             return None;
         }
         self.source.told_ipv4(query.public(), None)
@@ -140,6 +144,9 @@ struct Source {
     bsf: Option<Bsf>,
     upf: Option<Upf>,
     pools: NatPools,
+    /// Of private addresses that nothing else places.
+    private_ip_domain: Option<String>,
+    ip_domains: IpDomains,
     sessions: Option<Arc<SessionTable>>,
     /// Tells what was found without a question to whoever wants to see it.
     steps: Option<Steps>,
@@ -235,9 +242,13 @@ impl Source {
             private_ipv4,
             ip_domain,
         } = info;
+        if let Some(domain) = &ip_domain {
+            self.ip_domains.seen(domain);
+        }
+        let space = ip_domain.map_or(AddressSpace::Unknown, AddressSpace::Domain);
         Ok(match (preferred(supi, gpsi), private_ipv4) {
             (Some(ue_id), address) => Behind::Subscription(ue_id, address),
-            (None, Some(address)) => Behind::Address(PrivateAddress { address, ip_domain }),
+            (None, Some(address)) => Behind::Address(PrivateAddress { address, space }),
             (None, None) => Behind::Nothing,
         })
     }
@@ -245,10 +256,12 @@ impl Source {
     fn note_pool(&self, private: &PrivateAddress) {
         if let Some(steps) = &self.steps {
             let address = Fact::personal("privateIpv4Address", private.address);
-            let domain = private.ip_domain.as_deref();
-            let domain = domain.map(|domain| Fact::plain("ipDomain", domain));
-            let facts = [address].into_iter().chain(domain);
-            steps.note("nat.pools", facts.collect());
+            let space = match &private.space {
+                AddressSpace::Domain(domain) => Fact::plain("ipDomain", domain),
+                AddressSpace::Network => Fact::plain("ipDomain", "the whole network"),
+                AddressSpace::Unknown => Fact::plain("ipDomain", "not known"),
+            };
+            steps.note("nat.pools", vec![address, space]);
         }
     }
 
@@ -292,17 +305,46 @@ impl Source {
     }
 
     async fn bound(&self, private: &PrivateAddress, deadline: Instant) -> Fetched {
-        let domain = private.ip_domain.as_deref();
-        if let Some(ue_id) = self.told_ipv4(private.address, domain) {
+        let domain = match &private.space {
+            AddressSpace::Domain(domain) => Some(domain),
+            AddressSpace::Unknown if is_reusable(private.address) => {
+                self.private_ip_domain.as_ref()
+            }
+            AddressSpace::Network | AddressSpace::Unknown => None,
+        };
+        let placed = domain.is_some()
+            || private.space == AddressSpace::Network
+            || !is_reusable(private.address);
+        let told = || self.told_ipv4(private.address, domain.map(String::as_str));
+        if let Some(ue_id) = placed.then(told).flatten() {
             return Ok(ue_id);
         }
         let Some(bsf) = &self.bsf else {
             return Err(LookupError::UnknownSubscription);
         };
-        subscription(
-            bsf.pcf_binding_ipv4(private.address, domain, deadline)
-                .await?,
-        )
+        let binding = bsf
+            .pcf_binding_ipv4(private.address, domain.map(String::as_str), deadline)
+            .await?;
+        let Some(binding) = binding else {
+            return Err(LookupError::UnknownSubscription);
+        };
+        let seen = binding.ip_domain.as_deref();
+        if let Some(seen) = seen {
+            self.ip_domains.seen(seen);
+        }
+        if placed || self.can_be_no_other(&binding) {
+            subscription(Some(binding.subscriber))
+        } else {
+            self.ip_domains.warn();
+            Err(LookupError::UnknownSubscription)
+        }
+    }
+
+    /// Whether the session of a private address is the one that is meant, though nothing said in
+    /// which address space: a BSF that gives the first of several would give the wrong person's.
+    fn can_be_no_other(&self, binding: &Ipv4Binding) -> bool {
+        let domain = binding.ip_domain.as_deref();
+        binding.names_address && domain.is_none_or(|domain| self.ip_domains.is_only(domain))
     }
 }
 
@@ -313,10 +355,11 @@ fn contradicts(query: Ipv4Query) -> bool {
         .is_some_and(|private| private != query.public())
 }
 
+/// An address that no NAT is known to own.
 fn unmapped(address: Ipv4Addr) -> PrivateAddress {
     PrivateAddress {
         address,
-        ip_domain: None,
+        space: AddressSpace::Unknown,
     }
 }
 

@@ -38,7 +38,7 @@ impl SubscriptionLookup {
     ) -> Self {
         let lifetimes = Lifetimes {
             known: config.cache.equipment,
-            entries: config.cache.equipment_entries,
+            entries: config.cache.subscription_entries,
             none_found: config.cache.none_found,
             fed: feed.map(|feed| (feed, config.feeds.equipment_lifetime)),
         };

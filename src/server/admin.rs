@@ -26,6 +26,12 @@ const MAX_CONNECTIONS: usize = 64;
 /// From the first byte of a request's headers to its last, and between two requests.
 const HEADER_READ_TIMEOUT: Duration = Duration::from_mins(1);
 
+/// From the start of a connection to its end: a client that does not read its answer must not hold
+/// one of the few for ever. A scraper opens another.
+const MAX_AGE: Duration = Duration::from_mins(10);
+/// For the answer that is on its way then.
+const LAST_ANSWER_TIMEOUT: Duration = Duration::from_secs(10);
+
 /// The admin listener, bound.
 pub struct AdminServer {
     listener: TcpListener,
@@ -81,11 +87,19 @@ impl AdminServer {
                     async move { Ok::<_, Infallible>(response) }
                 });
                 // How a scraper's connection ends is the scraper's business.
-                let _ = http1::Builder::new()
+                if stream.set_nodelay(true).is_err() {
+                    return;
+                }
+                let connection = http1::Builder::new()
                     .timer(TokioTimer::new())
                     .header_read_timeout(HEADER_READ_TIMEOUT)
-                    .serve_connection(TokioIo::new(stream), service)
-                    .await;
+                    .serve_connection(TokioIo::new(stream), service);
+                let mut connection = std::pin::pin!(connection);
+                tokio::select! {
+                    _ = connection.as_mut() => return,
+                    () = tokio::time::sleep(MAX_AGE) => connection.as_mut().graceful_shutdown(),
+                }
+                let _ = tokio::time::timeout(LAST_ANSWER_TIMEOUT, connection).await;
             });
         }
     }

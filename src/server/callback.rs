@@ -64,7 +64,7 @@ pub struct Callbacks {
     /// Whose tokens are good; absent: none is asked for.
     pub tokens: Option<NrfTokens>,
     /// Counts what came.
-    pub metrics: CallbackMetrics,
+    pub metrics: Arc<CallbackMetrics>,
 }
 
 /// Notifications by what became of them.

@@ -14,7 +14,6 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http::header::CONTENT_LENGTH;
-use http::uri::Scheme;
 use http::{HeaderValue, Method, Request, Response};
 use http_body_util::Full;
 use hyper::body::{Body as _, Incoming};
@@ -52,6 +51,11 @@ const PING_TIMEOUT: Duration = Duration::from_secs(10);
 const HTTP2_PREFACE_START: &[u8] = b"PRI";
 /// Between two looks at a connection that sent less than these three bytes.
 const SNIFF_PAUSE: Duration = Duration::from_millis(20);
+/// How long a connection that is to end may go on without a request in work: long enough for one
+/// that is on its way, and no longer for one whose headers never end.
+const QUIET_BEFORE_END: Duration = Duration::from_secs(1);
+/// Between two looks at it.
+const QUIET_PAUSE: Duration = Duration::from_millis(50);
 /// How long a client that is turned away may take to read why.
 const TURN_AWAY_TIMEOUT: Duration = Duration::from_secs(1);
 
@@ -103,7 +107,7 @@ pub(super) async fn serve_plain(
         },
         () = stop.cancelled() => return,
     };
-    serve(stream, speaks_http2, Scheme::HTTP, service, stop).await;
+    serve(stream, speaks_http2, service, stop).await;
 }
 
 /// Shakes hands within the time of a header section, then serves the connection to its end.
@@ -134,7 +138,7 @@ pub(super) async fn serve_tls(
     };
     // HTTP/2 over TLS is always agreed on by ALPN (RFC 9113 3.2): without it, this is HTTP/1.1.
     let speaks_http2 = stream.get_ref().1.alpn_protocol() == Some(HTTP2);
-    serve(stream, speaks_http2, Scheme::HTTPS, service, stop).await;
+    serve(stream, speaks_http2, service, stop).await;
 }
 
 /// What kind of failure the library reports, beneath the I/O error it comes as.
@@ -152,13 +156,8 @@ fn failure(error: &io::Error) -> HandshakeFailure {
     }
 }
 
-async fn serve<S>(
-    stream: S,
-    speaks_http2: bool,
-    scheme: Scheme,
-    service: &Arc<Service>,
-    stop: CancellationToken,
-) where
+async fn serve<S>(stream: S, speaks_http2: bool, service: &Arc<Service>, stop: CancellationToken)
+where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
     let activity = Arc::new(Activity::new());
@@ -169,7 +168,7 @@ async fn serve<S>(
     if speaks_http2 {
         serve_http2(io, service, &activity, stop).await;
     } else {
-        serve_http1(io, scheme, service, &activity, stop).await;
+        serve_http1(io, service, &activity, stop).await;
     }
 }
 
@@ -192,7 +191,6 @@ async fn speaks_http2(stream: &TcpStream) -> Option<bool> {
 
 async fn serve_http1<S>(
     io: TokioIo<Watched<S>>,
-    scheme: Scheme,
     service: &Arc<Service>,
     activity: &Arc<Activity>,
     stop: CancellationToken,
@@ -205,23 +203,17 @@ async fn serve_http1<S>(
         .max_header_size(MAX_HEADER_BYTES)
         .max_buf_size(MAX_HEADER_BYTES)
         .half_close(true)
-        .serve_connection(
-            io,
-            service_fn(|mut request| {
-                // HTTP/1.1 does not say it in the request; a proof of possession names it.
-                if scheme == Scheme::HTTPS {
-                    request.extensions_mut().insert(Scheme::HTTPS);
-                }
-                answer(service, activity, request)
-            }),
-        );
+        .serve_connection(io, service_fn(|request| answer(service, activity, request)));
     let mut connection = std::pin::pin!(connection);
     tokio::select! {
         _ = connection.as_mut() => return,
         () = activity.overdue(service.limits) => return service.metrics.timed_out.inc(),
         () = stop.cancelled() => connection.as_mut().graceful_shutdown(),
     }
-    let _ = connection.await;
+    tokio::select! {
+        _ = connection.as_mut() => {}
+        () = activity.quiet() => {}
+    }
 }
 
 async fn serve_http2<S>(
@@ -254,8 +246,11 @@ async fn serve_http2<S>(
         () = stop.cancelled() => {}
     }
     connection.as_mut().graceful_shutdown();
-    // A client that does not answer the GOAWAY is not waited for longer than an idle one.
-    let _ = tokio::time::timeout(service.limits.idle_timeout, connection).await;
+    // Nor is a client waited for that does not answer the GOAWAY.
+    tokio::select! {
+        _ = connection.as_mut() => {}
+        () = activity.quiet() => {}
+    }
 }
 
 /// One request: counted, and refused where too many are in work.
@@ -360,6 +355,17 @@ impl Activity {
     /// Ends when the client had no request in flight for too long.
     async fn idle(&self, limits: Limits) {
         self.past(|activity| activity.idle_until(limits)).await;
+    }
+
+    /// Ends when no request was in work for a while from now on.
+    async fn quiet(&self) {
+        let mut since = Instant::now();
+        while since.elapsed() < QUIET_BEFORE_END {
+            tokio::time::sleep(QUIET_PAUSE).await;
+            if self.in_flight.load(Ordering::Relaxed) > 0 {
+                since = Instant::now();
+            }
+        }
     }
 
     fn idle_until(&self, limits: Limits) -> u64 {

@@ -33,6 +33,9 @@ const BACKLOG: u32 = 1024;
 /// connections do, and trying at once would only burn a core.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
+/// Connections that may be told at once why there is no room for them; the others are closed.
+const MAX_TURNED_AWAY: usize = 256;
+
 /// The listener of API consumers, bound.
 pub struct ApiServer {
     listener: TcpListener,
@@ -40,6 +43,7 @@ pub struct ApiServer {
     tls: Option<Arc<ListenerTls>>,
     service: Arc<Service>,
     connections: Arc<Semaphore>,
+    turned_away: Arc<Semaphore>,
     workers: Workers,
     drain_timeout: Duration,
 }
@@ -79,6 +83,7 @@ impl ApiServer {
                 metrics,
             }),
             connections: Arc::new(Semaphore::new(config.max_connections)),
+            turned_away: Arc::new(Semaphore::new(MAX_TURNED_AWAY)),
             workers,
             drain_timeout: config.drain_timeout,
         })
@@ -131,8 +136,13 @@ impl ApiServer {
         let Ok(permit) = self.connections.clone().try_acquire_owned() else {
             metrics.shed_connections.inc();
             // Saying why would take the handshake, which is what there is no room for.
-            if self.tls.is_none() {
-                tasks.spawn(connection::turn_away(stream));
+            if self.tls.is_none()
+                && let Ok(permit) = self.turned_away.clone().try_acquire_owned()
+            {
+                tasks.spawn(async move {
+                    connection::turn_away(stream).await;
+                    drop(permit);
+                });
             }
             return;
         };

@@ -438,51 +438,51 @@ struct ModelSession {
 
 impl Model {
     fn apply(&mut self, smf: usize, who: u8, time: i64, change: &ModelChange) {
-        let (counts, reporting, subscription) = self.smfs[smf];
-        if !counts && !reporting {
+        let (counts, is_reporting, number) = self.smfs[smf];
+        if !counts && !is_reporting {
             return;
         }
         let known = self.sessions.get(&(smf, who)).cloned();
-        let known = known.filter(|known| known.subscription == subscription);
-        let mut session = known.clone().unwrap_or_default();
-        session.subscription = subscription;
+        let known = known.filter(|known| known.subscription == number);
+        let mut after = known.clone().unwrap_or_default();
+        after.subscription = number;
         let late = known.as_ref().is_some_and(|known| time < known.time);
-        let tie = known
+        let is_tie = known
             .as_ref()
             .is_some_and(|known| time == known.time && known.released);
         match change {
             ModelChange::Established(..) | ModelChange::Moved(..)
-                if session.released && (late || tie) =>
+                if after.released && (late || is_tie) =>
             {
                 return;
             }
             ModelChange::Established(..) | ModelChange::Released if late => return,
             ModelChange::Established(ipv4, ipv6) => {
-                session.ipv4 = *ipv4;
-                session.ipv6.clone_from(ipv6);
-                session.released = false;
+                after.ipv4 = *ipv4;
+                after.ipv6.clone_from(ipv6);
+                after.released = false;
             }
             ModelChange::Released => {
-                session = ModelSession {
-                    subscription,
+                after = ModelSession {
+                    subscription: number,
                     released: true,
                     ..ModelSession::default()
                 };
             }
             ModelChange::Moved(ipv4, ipv6, no_ipv4, no_ipv6) => {
-                if no_ipv4.is_some() && session.ipv4.map(|(address, _)| address) == *no_ipv4 {
-                    session.ipv4 = None;
+                if no_ipv4.is_some() && after.ipv4.map(|(address, _)| address) == *no_ipv4 {
+                    after.ipv4 = None;
                 }
-                session.ipv6.retain(|prefix| !no_ipv6.contains(prefix));
+                after.ipv6.retain(|prefix| !no_ipv6.contains(prefix));
                 if !late {
-                    session.released = false;
-                    session.ipv4 = ipv4.or(session.ipv4);
-                    session.ipv6.extend(ipv6);
+                    after.released = false;
+                    after.ipv4 = ipv4.or(after.ipv4);
+                    after.ipv6.extend(ipv6);
                 }
             }
         }
-        session.time = known.map_or(time, |known| known.time.max(time));
-        self.sessions.insert((smf, who), session);
+        after.time = known.map_or(time, |known| known.time.max(time));
+        self.sessions.insert((smf, who), after);
     }
 
     fn counting(&self) -> impl Iterator<Item = (u8, &ModelSession)> {

@@ -13,6 +13,7 @@ use crate::audit::AuditMetrics;
 use crate::auth::AuthMetrics;
 use crate::feeds::FeedMetrics;
 use crate::limits::LimitMetrics;
+use crate::server::callback::CallbackMetrics;
 
 use super::otlp::OtlpMetrics;
 
@@ -39,6 +40,8 @@ pub struct Metrics {
     pub limits: Arc<LimitMetrics>,
     /// Records that were lost.
     pub audit: AuditMetrics,
+    /// Notifications of the core.
+    pub callback: Arc<CallbackMetrics>,
     /// The health of event feeds.
     pub feeds: Arc<FeedMetrics>,
     /// Calls to the core.
@@ -58,6 +61,7 @@ impl Metrics {
             auth: Arc::new(AuthMetrics::register(&registry)?),
             limits: Arc::new(LimitMetrics::register(&registry)?),
             audit: AuditMetrics::register(&registry)?,
+            callback: Arc::new(CallbackMetrics::register(&registry)?),
             feeds: Arc::new(FeedMetrics::register(&registry)?),
             core: adapters::sbi::Metrics::register(&registry)?,
             otlp: OtlpMetrics::register(&registry)?,

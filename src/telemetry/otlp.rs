@@ -147,23 +147,33 @@ impl Exporter {
     }
 
     async fn send(&mut self, batch: &mut Vec<FinishedSpan>, within: Duration) {
-        self.metrics.lost.inc_by(self.lost.swap(0, Ordering::Relaxed));
+        self.metrics
+            .lost
+            .inc_by(self.lost.swap(0, Ordering::Relaxed));
         let count = u64::try_from(batch.len()).unwrap_or(u64::MAX);
         let request = self.request(batch);
         batch.clear();
         let client = &self.client;
         let exchange = async {
-            let response = client.request(request).await.map_err(|_| "cannot be reached")?;
+            let response = client
+                .request(request)
+                .await
+                .map_err(|_| "cannot be reached")?;
             let status = response.status();
             // Read to its end, so that the connection serves again.
-            let _ = Limited::new(response.into_body(), MAX_ANSWER).collect().await;
+            let _ = Limited::new(response.into_body(), MAX_ANSWER)
+                .collect()
+                .await;
             if status.is_success() {
                 Ok(())
             } else {
                 Err("refuses them")
             }
         };
-        match timeout(within, exchange).await.unwrap_or(Err("is too slow")) {
+        match timeout(within, exchange)
+            .await
+            .unwrap_or(Err("is too slow"))
+        {
             Ok(()) => {
                 self.metrics.sent.inc_by(count);
                 self.is_refused = false;

@@ -130,9 +130,8 @@ fn is_entry(entry: &[u8]) -> bool {
         return false;
     };
     let (key, value) = entry.split_at(equals);
-    let in_key = |byte: &u8| {
-        byte.is_ascii_lowercase() || byte.is_ascii_digit() || b"_-*/@".contains(byte)
-    };
+    let in_key =
+        |byte: &u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || b"_-*/@".contains(byte);
     let in_value = |byte: &u8| matches!(byte, 0x20..=0x7e) && *byte != b',';
     let value = value.get(1..).unwrap_or_default();
     (1..=256).contains(&key.len())

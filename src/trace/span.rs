@@ -299,7 +299,9 @@ mod tests {
         assert!(tracer.begin("request", &HeaderMap::new()).is_none());
         let mut request = tracer.begin("request", &headers(PARENT)).unwrap();
         request.set("http.response.status_code", Value::Number(200));
-        let work = stage("auth", async { assert!(child("x", Kind::Client).is_none()) });
+        let work = stage("auth", async {
+            assert!(child("x", Kind::Client).is_none())
+        });
         work.await;
         let walk = async {
             stage("lookup", async {
@@ -320,7 +322,10 @@ mod tests {
         let [call, lookup, request] = &got[..] else {
             panic!("{got:?}");
         };
-        assert_eq!((call.name, call.kind, call.failed), ("GetUcData", Kind::Client, true));
+        assert_eq!(
+            (call.name, call.kind, call.failed),
+            ("GetUcData", Kind::Client, true)
+        );
         assert_eq!(call.parent_id, Some(lookup.span_id));
         assert_eq!(lookup.parent_id, Some(request_id));
         assert_eq!(request.span_id, request_id);
@@ -334,7 +339,10 @@ mod tests {
         let (finished, mut spans) = mpsc::channel(10);
         for (tracer, parent) in [
             (Tracer::default(), PARENT.to_owned()),
-            (Tracer::recording(finished, Arc::default(), 1.0), PARENT.replace("-01", "-00")),
+            (
+                Tracer::recording(finished, Arc::default(), 1.0),
+                PARENT.replace("-01", "-00"),
+            ),
         ] {
             let request = tracer.begin("request", &headers(&parent)).unwrap();
             let sent = request.around(async {

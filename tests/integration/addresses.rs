@@ -170,6 +170,64 @@ async fn the_pool_tells_the_address_space_of_a_private_address() {
         .is_imei("490154203237518");
 }
 
+/// A subscriber in another address space, with a private address that is nobody's there.
+async fn another_address_space(rig: &Rig) {
+    rig.control
+        .put(&json!({
+            "supi": "imsi-001010000000021", "gpsis": ["msisdn-34600000021"],
+            "amf3gpp": {"pei": "imeisv-3529920912345602",
+                "registrationTime": "2026-01-15T08:00:21.000Z"},
+            "sessions": [
+                {"pduSessionId": 1, "ipv4Addr": "10.45.0.9", "ipDomain": "nat-c"},
+                {"pduSessionId": 2, "ipv4Addr": "10.45.0.10"},
+                {"pduSessionId": 3, "ipv4Addr": "198.51.100.9", "ipDomain": "nat-c"},
+            ],
+        }))
+        .await;
+}
+
+/// A BSF that gives the first of several sessions would give the wrong person's.
+#[tokio::test]
+async fn a_private_address_alone_names_nobody_where_there_are_several_spaces() {
+    let rig = Rig::start().await;
+    another_address_space(&rig).await;
+    let of_first = private("84.125.93.10", "10.45.0.1");
+    // As long as there is one for all that is known.
+    rig.ask(&of_first).await.is_imei("490154203237518");
+    let in_another = private("84.125.93.10", "10.45.0.9");
+    rig.ask(&in_another).await.is_error(404, "NOT_FOUND");
+    rig.ask(&of_first).await.is_error(404, "NOT_FOUND");
+    // What is in no address space, or public, or behind a port, is told apart all the same.
+    for (body, imei) in [
+        (private("84.125.93.10", "10.45.0.10"), "352992091234569"),
+        (private("198.51.100.9", "198.51.100.9"), "352992091234569"),
+        (port("198.51.100.9", 4000), "352992091234569"),
+        (port("84.125.93.10", 59_001), "490154203237518"),
+    ] {
+        rig.ask(&body).await.is_imei(imei);
+    }
+}
+
+#[tokio::test]
+async fn the_address_space_of_private_addresses_can_be_named() {
+    let rig = Rig::configured(|config| {
+        config.nat.private_ip_domain = Some("nat-a".to_owned());
+    })
+    .await;
+    another_address_space(&rig).await;
+    for _ in 0..2 {
+        rig.ask(&private("84.125.93.10", "10.45.0.1"))
+            .await
+            .is_imei("490154203237518");
+        rig.ask(&private("84.125.93.10", "10.45.0.9"))
+            .await
+            .is_error(404, "NOT_FOUND");
+        rig.ask(&private("198.51.100.9", "198.51.100.9"))
+            .await
+            .is_imei("352992091234569");
+    }
+}
+
 #[tokio::test]
 async fn both_dialects_of_a_bsf_are_found_out_and_kept() {
     let of_first = json!({"ipv6Address": "2001:db8:85a3:8d3:1319:8a2e:370:7344"});

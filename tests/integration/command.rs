@@ -67,6 +67,8 @@ async fn bad_usage_is_2() {
         vec!["serve", "--config", "x", "--fast"],
         vec!["demo", "--api-listen", "here"],
         vec!["demo", "--subscribers", "-1"],
+        vec!["demo", "--control-listen", "0.0.0.0:0"],
+        vec!["demo", "--control-listen", "[::]:0"],
     ] {
         let ended = run(&arguments).await;
         assert_eq!(ended.code, Some(2), "{arguments:?}: {ended:?}");

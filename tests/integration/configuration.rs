@@ -57,10 +57,28 @@ fn a_refusal_names_the_key_and_the_line() {
         ),
         ("[auth]\nmode = \"nobody\"", "mode"),
         ("bsf = [\"ftp://127.0.0.1\"]", "bsf"),
+        ("nrf = [\"http://127.0.0.1:7777\"]", "core.nrf"),
+        ("scp_discovers = true", "core.scp_discovers"),
+        ("max_calls_in_flight = 0", "core.max_calls_in_flight"),
+        ("hedge_quantile = 1.0", "core.hedge_quantile"),
+        ("[core.tokens]\nenabled = true", "core.tokens.enabled"),
+        (
+            "[core.outlier]\neject_for = \"0s\"",
+            "core.outlier.eject_for",
+        ),
+        ("[core.registration]\nplmns = [\"00101\"]", "plmns"),
+        (
+            "[core.registration]\nnf_type = \"nef\"",
+            "core.registration.nf_type",
+        ),
+        ("[core.discovery]\nsnssais = [\"1-a\"]", "snssais"),
+        ("[core.discovery]\nfunctions = [\"amf\"]", "functions"),
         ("bsf = [\"127.0.0.1:7777\"]", "bsf"),
         ("bsf = \"http://127.0.0.1:7777\"", "bsf"),
         ("[cache]\nequipment = \"a minute\"", "equipment"),
         ("[cache]\nequipment_entries = 0", "equipment_entries"),
+        ("[cache]\nsubscription_entries = 0", "subscription_entries"),
+        ("[cache]\nconsent_entries = 0", "consent_entries"),
         ("[log]\nlevel = \"pei_bridge=louder\"", "level"),
         ("[log]\nformat = \"xml\"", "format"),
         (
@@ -111,6 +129,25 @@ fn nobody_is_asked_who_he_is_on_loopback_alone() {
         let lines = format!("[auth]\nmode = \"none\"\n[api]\nlisten = \"{address}\"");
         assert!(load(&with(&lines), &[]).is_ok(), "{address}");
     }
+}
+
+/// What a request says of its own target is its sender's word.
+#[test]
+fn proofs_need_to_be_told_what_they_are_made_for() {
+    let lines = |more: &str| {
+        format!(
+            "[auth]\nmode = \"jwt\"\n[[auth.issuers]]\nissuer = \"https://issuer.example\"\n\
+             audience = \"a\"\n[auth.dpop]\n{more}"
+        )
+    };
+    for mode in ["optional", "required"] {
+        let alone = lines(&format!("mode = \"{mode}\""));
+        let refusal = load(&with(&alone), &[]).unwrap_err();
+        assert!(refusal.contains("auth.dpop.public_url"), "{refusal}");
+        let whole = format!("{alone}\npublic_url = \"https://api.example.com\"");
+        assert!(load(&with(&whole), &[]).is_ok(), "{mode}");
+    }
+    assert!(load(&with(&lines("mode = \"off\"")), &[]).is_ok());
 }
 
 #[test]
@@ -211,4 +248,39 @@ fn no_issuer_speaks_for_the_consumers_of_another() {
         assert!(refusal.contains("consumer_prefix"), "{refusal}");
     }
     assert!(issuers("a:", "b:").is_ok());
+}
+
+#[test]
+fn feeds_are_refused_without_what_they_stand_on() {
+    const LISTEN: &str = "[callback]\nlisten = \"127.0.0.1:8443\"\n";
+    const SMF: &str = "smf = [\"http://127.0.0.1:7777\"]\n";
+    for (lines, named) in [
+        ("[feeds]\nequipment = true".to_owned(), "callback.listen"),
+        (format!("{LISTEN}[feeds]\nsessions = true"), "core.smf"),
+        (
+            format!("{SMF}{LISTEN}[feeds]\nsessions = true\n[cache]\nsession = \"1s\""),
+            "cache.session",
+        ),
+        (
+            format!("{LISTEN}[feeds]\nconsent = true\nexpiry = \"1s\""),
+            "feeds.expiry",
+        ),
+        (
+            format!("{LISTEN}[feeds]\nconsent = true\ncheck_interval = \"0s\""),
+            "feeds.check_interval",
+        ),
+        (
+            format!(
+                "{LISTEN}[callback.tls]\ncertificate_file = \"a\"\nkey_file = \"b\"\n\
+                 client_certificates = \"required\""
+            ),
+            "callback.tls.client_ca_file",
+        ),
+        (format!("{LISTEN}uri = \"10.0.0.1:8443\""), "uri"),
+    ] {
+        let refusal = load(&with(&lines), &[]).expect_err(&lines);
+        assert!(refusal.contains(named), "{lines}: {refusal}");
+    }
+    let whole = format!("{SMF}{LISTEN}[feeds]\nsessions = true\nequipment = true\nconsent = true");
+    assert!(load(&with(&whole), &[]).is_ok());
 }

@@ -19,7 +19,10 @@ const KEPT: usize = 10_000;
 
 /// Past the capture of the test harness, which shows nothing of a test that passes.
 fn tell(what: &str) {
-    let _ = writeln!(std::io::stderr(), "pei-bridge, requests to the core: {what}");
+    let _ = writeln!(
+        std::io::stderr(),
+        "pei-bridge, requests to the core: {what}"
+    );
 }
 
 fn definitions() -> Option<OpenApi> {
@@ -45,7 +48,10 @@ async fn check(control: Control, definitions: &OpenApi) -> BTreeSet<String> {
 
 fn has_all(operations: &BTreeSet<String>, expected: &[&str]) {
     for operation in expected {
-        assert!(operations.contains(*operation), "{operation}: {operations:?}");
+        assert!(
+            operations.contains(*operation),
+            "{operation}: {operations:?}"
+        );
     }
 }
 
@@ -77,7 +83,11 @@ fn questions() -> Vec<Value> {
 async fn ask_all(bridge: &Bridge) {
     for question in questions() {
         let answer = bridge.ask(&question).await;
-        assert!(matches!(answer.status, 200 | 403 | 404), "{question}: {}", answer.json());
+        assert!(
+            matches!(answer.status, 200 | 403 | 404),
+            "{question}: {}",
+            answer.json()
+        );
     }
 }
 
@@ -205,7 +215,9 @@ async fn what_goes_through_an_scp_conforms() {
         let name = name.to_owned();
         async move {
             let requests = network.control.requests().await;
-            requests.iter().any(|request| request["headers"].get(&name).is_some())
+            requests
+                .iter()
+                .any(|request| request["headers"].get(&name).is_some())
         }
     };
     assert!(header("3gpp-sbi-target-apiroot").await);

@@ -211,3 +211,31 @@ async fn a_client_that_does_not_read_is_cut_off() {
         .await
         .expect("the connection is ended");
 }
+
+/// A header section that never ends holds nothing up, whatever its own time may be.
+#[tokio::test]
+async fn a_half_sent_request_does_not_hold_a_drain() {
+    let long = Duration::from_hours(1);
+    let preface = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+    let settings = [0, 0, 0, 4, 0, 0, 0, 0, 0];
+    // HEADERS of stream 1 that END_HEADERS does not end: `:method: POST`.
+    let headers = [0, 0, 1, 1, 0, 0, 0, 0, 1, 0x83];
+    let http2 = [&preface[..], &settings, &headers].concat();
+    for half in [b"POST / HTTP/1.1\r\nhost: x\r\n".to_vec(), http2] {
+        let rig = Rig::configured(|config| {
+            config.api.drain_timeout = long;
+            config.api.header_read_timeout = long;
+            config.api.idle_timeout = long;
+        })
+        .await;
+        let mut raw = Raw::connect(rig.bridge.api).await;
+        raw.write(half).await;
+        eventually("it is being served", async || {
+            let open = rig.bridge.metric("pei_bridge_connections", &[]).await;
+            (open > 0.5).then_some(())
+        })
+        .await;
+        rig.bridge.stop();
+        rig.bridge.ended().await;
+    }
+}

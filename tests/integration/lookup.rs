@@ -25,8 +25,12 @@ const PERSONAL: [&str; 8] = [
 ];
 
 fn settings(core: &str) -> String {
-    format!("[auth]\nmode = \"none\"\n[consent]\nmode = \"none\"\n[api]\nrequest_timeout = \"20s\"\nbody_read_timeout = \"1s\"\n[tac]\nfile = \"{}\"\n[core]\n{core}\n",
-        Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures/data/tac.csv").display())
+    format!(
+        "[auth]\nmode = \"none\"\n[consent]\nmode = \"none\"\n[api]\nrequest_timeout = \"20s\"\nbody_read_timeout = \"1s\"\n[tac]\nfile = \"{}\"\n[core]\n{core}\n",
+        Path::new(env!("CARGO_MANIFEST_DIR"))
+            .join("fixtures/data/tac.csv")
+            .display()
+    )
 }
 
 async fn lookup(settings: &str, arguments: &[&str]) -> Ended {
@@ -187,19 +191,29 @@ async fn what_fails_is_1_and_names_its_step() {
         ],
     );
     rig.control
-        .fault(GET_3GPP, &json!({"status": 403, "cause": "ACCESS_NOT_ALLOWED"}))
+        .fault(
+            GET_3GPP,
+            &json!({"status": 403, "cause": "ACCESS_NOT_ALLOWED"}),
+        )
         .await;
     let refused = lookup(&settings(&core), &["--phone-number", NUMBER]).await;
     assert_eq!(refused.code, Some(1), "{refused:?}");
     says(
         &refused,
-        &["(configured): 403", "cause ACCESS_NOT_ALLOWED", "status 403"],
+        &[
+            "(configured): 403",
+            "cause ACCESS_NOT_ALLOWED",
+            "status 403",
+        ],
     );
     tells_nothing_personal(&refused);
     let nobody = settings("udm = [\"http://127.0.0.1:1\"]\nconnect_timeout = \"100ms\"");
     let nobody = lookup(&nobody, &["--phone-number", NUMBER]).await;
     assert_eq!(nobody.code, Some(1), "{nobody:?}");
-    says(&nobody, &["sent to nobody", "at step 1, UDM Get3GppRegistration"]);
+    says(
+        &nobody,
+        &["sent to nobody", "at step 1, UDM Get3GppRegistration"],
+    );
 }
 
 #[tokio::test]
@@ -214,7 +228,12 @@ async fn bad_usage_is_2_and_repeats_no_identifier() {
         vec!["--ipv4-address", "84.125.93.10", "--public-port", "597650"],
         vec!["--public-port", "59765"],
         vec!["--ipv6-address", "2001:db8:85a3:8d3::/64"],
-        vec!["--phone-number", NUMBER, "--ipv6-address", "2001:db8:85a3::1"],
+        vec![
+            "--phone-number",
+            NUMBER,
+            "--ipv6-address",
+            "2001:db8:85a3::1",
+        ],
     ] {
         let ended = lookup(&settings(&core), &arguments).await;
         assert_eq!(ended.code, Some(2), "{arguments:?}: {ended:?}");
@@ -245,19 +264,34 @@ async fn instances_are_told_with_how_they_were_found() {
     let scp = root(&network, NfType::Scp);
     let registration = "[core.registration]\nipv4_addresses = [\"127.0.0.1\"]\n";
     for (core, found, proxied) in [
-        (format!("nrf = {nrf}\n{registration}"), "discovered at the NRF", false),
+        (
+            format!("nrf = {nrf}\n{registration}"),
+            "discovered at the NRF",
+            false,
+        ),
         (
             format!("nrf = {nrf}\nscp = {scp}\n{registration}"),
             "discovered at the NRF",
             true,
         ),
-        (format!("scp = {scp}\nscp_discovers = true"), "chosen by the SCP", true),
+        (
+            format!("scp = {scp}\nscp_discovers = true"),
+            "chosen by the SCP",
+            true,
+        ),
     ] {
         let ended = lookup(&settings(&core), &["--phone-number", NUMBER]).await;
         assert_eq!(ended.code, Some(0), "{ended:?}");
-        let to = format!("to http://{} (nfInstanceId {}, {found})", udm.address, udm.id);
+        let to = format!(
+            "to http://{} (nfInstanceId {}, {found})",
+            udm.address, udm.id
+        );
         says(&ended, &[&to]);
-        assert_eq!(ended.stdout.contains("through the SCP"), proxied, "{ended:?}");
+        assert_eq!(
+            ended.stdout.contains("through the SCP"),
+            proxied,
+            "{ended:?}"
+        );
         let searched = ended.stdout.contains("NRF SearchNFInstances");
         assert_eq!(searched, found == "discovered at the NRF", "{ended:?}");
         tells_nothing_personal(&ended);
@@ -279,6 +313,13 @@ async fn an_nrf_that_names_nobody_is_told() {
     let ended = lookup(&settings, &["--phone-number", NUMBER]).await;
     assert!(begun.elapsed() < PATIENCE);
     assert_eq!(ended.code, Some(1), "{ended:?}");
-    says(&ended, &["read nfInstances 0", "sent to nobody", "may our NF type see it?"]);
+    says(
+        &ended,
+        &[
+            "read nfInstances 0",
+            "sent to nobody",
+            "may our NF type see it?",
+        ],
+    );
     assert!(ended.stderr.contains("allowedNfTypes"), "{ended:?}");
 }

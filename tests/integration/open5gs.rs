@@ -226,7 +226,10 @@ async fn a_table_that_changes_is_read_again() {
 /// A purged registration is still 200 there, over either access.
 #[tokio::test]
 async fn a_purged_registration_is_no_device_unless_the_operator_says_so() {
-    let table = file(".csv", "gpsi,supi\nmsisdn-34600000009,imsi-001010000000009\n");
+    let table = file(
+        ".csv",
+        "gpsi,supi\nmsisdn-34600000009,imsi-001010000000009\n",
+    );
     for (purged, status) in [(Purged::NotFound, 404), (Purged::LastKnown, 200)] {
         let options = Options {
             dialect: Dialect::Open5gs,

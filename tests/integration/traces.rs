@@ -66,14 +66,19 @@ impl Collector {
     /// All spans so far.
     fn spans(&self) -> Vec<Value> {
         let bodies = self.bodies.lock().unwrap();
-        let bodies = bodies.iter().map(|body| serde_json::from_str(body).unwrap());
+        let bodies = bodies
+            .iter()
+            .map(|body| serde_json::from_str(body).unwrap());
         bodies
             .flat_map(|body: Value| {
                 let resource = &body["resourceSpans"][0];
                 let service = &resource["resource"]["attributes"][0];
                 assert_eq!(service["key"], "service.name");
                 assert_eq!(service["value"]["stringValue"], "pei-bridge");
-                resource["scopeSpans"][0]["spans"].as_array().unwrap().clone()
+                resource["scopeSpans"][0]["spans"]
+                    .as_array()
+                    .unwrap()
+                    .clone()
             })
             .collect()
     }
@@ -132,10 +137,19 @@ async fn a_request_is_recorded_with_its_stages_and_calls() {
     assert_eq!(status["intValue"], "200");
     let operation = attribute(&request, "pei_bridge.operation");
     assert_eq!(operation["stringValue"], "retrieve-identifier");
-    for stage in ["authenticate", "parse", "subscription", "consent", "equipment"] {
+    for stage in [
+        "authenticate",
+        "parse",
+        "subscription",
+        "consent",
+        "equipment",
+    ] {
         let span = collector.span(stage).await;
         assert_eq!(span["parentSpanId"], request["spanId"], "{span}");
-        assert_eq!((&span["kind"], &span["traceId"]), (&json!(1), &json!(TRACE)));
+        assert_eq!(
+            (&span["kind"], &span["traceId"]),
+            (&json!(1), &json!(TRACE))
+        );
         assert_ne!(span["spanId"], request["spanId"]);
     }
     for (call, stage) in [
@@ -155,12 +169,22 @@ async fn a_request_is_recorded_with_its_stages_and_calls() {
         // What the core saw is the call's own span.
         let sent = rig.control.request(call).await;
         let own = span["spanId"].as_str().unwrap();
-        assert_eq!(sent["headers"]["traceparent"], format!("00-{TRACE}-{own}-01"));
+        assert_eq!(
+            sent["headers"]["traceparent"],
+            format!("00-{TRACE}-{own}-01")
+        );
         assert_eq!(sent["headers"]["tracestate"], "vendor=secret-34600000002");
     }
     for personal in [
-        "84.125.93.10", "59765", "10.45.0.1", "001010000000001", "123456789",
-        "490154203237518", "4901542032375180", "34600000002", "secret",
+        "84.125.93.10",
+        "59765",
+        "10.45.0.1",
+        "001010000000001",
+        "123456789",
+        "490154203237518",
+        "4901542032375180",
+        "34600000002",
+        "secret",
     ] {
         assert!(!collector.text().contains(personal), "{personal}");
     }
@@ -185,7 +209,10 @@ async fn what_fails_is_marked() {
     assert_eq!(attribute(&call, "error.type")["stringValue"], "bad_answer");
     let request = collector.span("request").await;
     assert_eq!(request["status"]["code"], 2);
-    assert!(request.get("parentSpanId").is_none(), "the first of its trace");
+    assert!(
+        request.get("parentSpanId").is_none(),
+        "the first of its trace"
+    );
     let translation = collector.span("GetSupiOrGpsi").await;
     assert_eq!(translation["traceId"], request["traceId"]);
     assert!(translation.get("status").is_none(), "{translation}");
@@ -198,7 +225,10 @@ async fn a_trace_is_passed_on_where_nobody_records_it() {
     for (collector, flags) in [(None, "01"), (None, "00"), (Some(&collector), "00")] {
         let rig = rig(collector, 0.0).await;
         let mut connection = Connection::http1(rig.bridge.api).await;
-        connection.send(&traced(&body, flags)).await.is_imei("490154203237518");
+        connection
+            .send(&traced(&body, flags))
+            .await
+            .is_imei("490154203237518");
         let mut parents = Vec::new();
         for call in ["GetSupiOrGpsi", "GetUcData", "Get3GppRegistration"] {
             let sent = rig.control.request(call).await;

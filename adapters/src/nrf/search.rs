@@ -112,7 +112,10 @@ impl Search {
         deadline: Instant,
     ) -> Result<SearchResult, Error> {
         let address = json!({"ipv4Addr": address}).to_string();
-        let path = criteria.path().literal("&upf-n6-ip=").encoded_address(address);
+        let path = criteria
+            .path()
+            .literal("&upf-n6-ip=")
+            .encoded_address(address);
         self.ask(path, deadline).await
     }
 

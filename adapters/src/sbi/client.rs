@@ -325,7 +325,10 @@ impl Inner {
     /// Whom an attempt is at, for whoever wires the bridge to the core.
     fn describe(&self, attempt: &Attempt<'_>, resource: Option<&Resource>) -> steps::Attempt {
         let asked = &attempt.lease.member.instance;
-        let instance = attempt.target.as_ref().map(|target| &target.member.instance);
+        let instance = attempt
+            .target
+            .as_ref()
+            .map(|target| &target.member.instance);
         let instance = instance.unwrap_or(asked);
         let root = resource.and_then(Resource::root).unwrap_or(&instance.root);
         steps::Attempt {

@@ -19,6 +19,18 @@ pub(super) struct Member {
     pub(super) endpoint: Arc<Endpoint>,
 }
 
+impl Member {
+    /// Whether it may be sent this request, once it can be reached; `fit` is how well it has to
+    /// fit.
+    pub(super) fn may_answer(&self, wish: &Wish<'_>, fit: Option<Fit>, history: &History) -> bool {
+        let instance = &self.instance;
+        instance.services.contains(wish.service)
+            && wish.subject.allows(&instance.root)
+            && fit.is_none_or(|fit| instance.serves.fit(wish.subject) == fit)
+            && !history.is_refused(self.endpoint.number())
+    }
+}
+
 /// A snapshot of the instances.
 #[derive(Debug, Default)]
 pub(super) struct Pool {
@@ -156,13 +168,10 @@ impl Roster {
         }
         let awaited: Vec<(Arc<Member>, u64)> = {
             let pool = self.pool();
+            let fit = pool.best_fit(wish);
             let members = pool.members.iter();
             members
-                .filter(|member| {
-                    member.instance.services.contains(wish.service)
-                        && wish.subject.allows(&member.instance.root)
-                        && !history.is_refused(member.endpoint.number())
-                })
+                .filter(|member| member.may_answer(wish, fit, history))
                 .map(|member| (Arc::clone(member), member.endpoint.begun()))
                 .collect()
         };

@@ -310,15 +310,23 @@ mod tests {
         let ue = UeId::from(device::Supi::parse("imsi-001010000000001").unwrap());
         for (path, shown) in [
             (
-                Path::new("/nudm-uecm/v1/").identifier(&ue).literal("/x?a=b"),
+                Path::new("/nudm-uecm/v1/")
+                    .identifier(&ue)
+                    .literal("/x?a=b"),
                 "/nudm-uecm/v1/imsi-***/x?a=b",
             ),
             (
-                Path::new("/a?ip=").address("10.45.0.1").literal("&port=").address(59765),
+                Path::new("/a?ip=")
+                    .address("10.45.0.1")
+                    .literal("&port=")
+                    .address(59765),
                 "/a?ip=***&port=***",
             ),
             (
-                Path::new("/a?n6=").encoded_address("{10.45.0.1}").literal("&d=").value("nat a"),
+                Path::new("/a?n6=")
+                    .encoded_address("{10.45.0.1}")
+                    .literal("&d=")
+                    .value("nat a"),
                 "/a?n6=***&d=nat%20a",
             ),
         ] {

@@ -153,13 +153,8 @@ impl Pool {
         let mut candidates = Candidates::new();
         let mut withheld = None;
         for member in ahead.iter().chain(behind) {
-            let (instance, endpoint) = (&member.instance, &member.endpoint);
-            if !instance.services.contains(wish.service)
-                || !wish.subject.allows(&instance.root)
-                || fit.is_some_and(|fit| instance.serves.fit(wish.subject) != fit)
-                || history.is_refused(endpoint.number())
-                || !endpoint.is_ready()
-            {
+            let endpoint = &member.endpoint;
+            if !endpoint.is_ready() || !member.may_answer(wish, fit, history) {
                 continue;
             }
             if let Some(reduction) = endpoint.reduction(shared)

@@ -256,7 +256,10 @@ impl CallSteps {
             method: self.method,
             path: self.path,
             attempts: self.attempts.into_inner().unwrap_or_else(unpoisoned),
-            cause: self.cause.into_inner().unwrap_or_else(PoisonError::into_inner),
+            cause: self
+                .cause
+                .into_inner()
+                .unwrap_or_else(PoisonError::into_inner),
             outcome,
             took: self.begun.elapsed(),
         };

@@ -1,6 +1,7 @@
 //! Access tokens of the NRF for each service (TS 33.501 13.4.1, `Nnrf_AccessToken`): kept until
 //! shortly before they expire, and asked for once however many wait.
 
+use std::borrow::Cow;
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
@@ -120,7 +121,7 @@ impl Tokens {
             ],
         )?;
         let read = |answer: &Answer| match answer.status() {
-            StatusCode::OK => Token::read(answer.json()?, asked_at),
+            StatusCode::OK => Token::read(&answer.json()?, asked_at),
             _ => Err(answer.failure()),
         };
         // Boxed: a request for a token is a request like the one that waits for it.
@@ -142,14 +143,16 @@ impl Slot {
 }
 
 #[derive(Deserialize)]
-struct AccessTokenRsp {
-    access_token: String,
-    token_type: String,
+struct AccessTokenRsp<'a> {
+    #[serde(borrow)]
+    access_token: Cow<'a, str>,
+    #[serde(borrow)]
+    token_type: Cow<'a, str>,
     expires_in: Option<u64>,
 }
 
 impl Token {
-    fn read(json: AccessTokenRsp, asked_at: Instant) -> Result<Self, Error> {
+    fn read(json: &AccessTokenRsp<'_>, asked_at: Instant) -> Result<Self, Error> {
         if !json.token_type.eq_ignore_ascii_case("bearer") {
             return Err(Error::BadAnswer);
         }

@@ -17,8 +17,17 @@ use tokio::time::Instant;
 /// One request as it came.
 #[derive(Clone, Debug)]
 pub(crate) struct Asked {
+    pub(crate) method: String,
     pub(crate) path: String,
     pub(crate) headers: HeaderMap,
+    /// Empty where the request has none.
+    pub(crate) body: String,
+}
+
+impl Asked {
+    pub(crate) fn json(&self) -> serde_json::Value {
+        serde_json::from_str(&self.body).unwrap()
+    }
 }
 
 /// What becomes of one request.
@@ -33,6 +42,8 @@ pub(crate) enum Reply {
     HalfBody(Reason),
     /// Nothing, until the client goes away.
     Hang,
+    /// This, after a while.
+    Later(Duration, Box<Reply>),
 }
 
 impl Reply {
@@ -108,7 +119,7 @@ impl Core {
             while let Ok((stream, _)) = listener.accept().await {
                 let (seen, reply, builder) =
                     (Arc::clone(&in_task), Arc::clone(&reply), builder.clone());
-                connections.spawn(async move { serve(stream, builder, seen, &*reply).await });
+                connections.spawn(serve(stream, builder, seen, reply));
             }
         });
         Self {
@@ -139,31 +150,36 @@ async fn serve(
     stream: TcpStream,
     builder: h2::server::Builder,
     seen: Arc<Seen>,
-    reply: &(impl Fn(&Asked, usize) -> Reply + ?Sized),
+    script: Arc<impl Fn(&Asked, usize) -> Reply + Send + Sync + 'static>,
 ) {
     let Ok(mut connection) = builder.handshake::<_, Bytes>(stream).await else {
         return;
     };
     let mut streams = JoinSet::new();
     while let Some(Ok((request, respond))) = connection.accept().await {
-        let asked = Asked {
-            path: request.uri().path_and_query().unwrap().to_string(),
-            headers: request.headers().clone(),
-        };
-        let before = {
-            let mut all = seen.asked.lock().unwrap();
-            all.push(asked.clone());
-            all.len() - 1
-        };
-        let reply = reply(&asked, before);
         {
             let mut open = seen.open.lock().unwrap();
             *open = (open.0 + 1, open.1.max(open.0 + 1));
         }
-        let seen = Arc::clone(&seen);
+        let (seen, script) = (Arc::clone(&seen), Arc::clone(&script));
         streams.spawn(async move {
-            tokio::task::yield_now().await;
-            play(reply, respond, &seen).await;
+            let (head, mut stream) = request.into_parts();
+            let mut body = Vec::new();
+            while let Some(Ok(chunk)) = stream.data().await {
+                body.extend_from_slice(&chunk);
+            }
+            let asked = Asked {
+                method: head.method.to_string(),
+                path: head.uri.path_and_query().unwrap().to_string(),
+                headers: head.headers,
+                body: String::from_utf8(body).unwrap(),
+            };
+            let before = {
+                let mut all = seen.asked.lock().unwrap();
+                all.push(asked.clone());
+                all.len() - 1
+            };
+            play(script(&asked, before), respond, &seen).await;
             seen.open.lock().unwrap().0 -= 1;
         });
     }
@@ -196,6 +212,10 @@ async fn play(reply: Reply, mut respond: SendResponse<Bytes>, seen: &Seen) {
             // The part has to be on its way before the reset overtakes it.
             tokio::time::sleep(Duration::from_millis(20)).await;
             stream.send_reset(reason);
+        }
+        Reply::Later(wait, reply) => {
+            tokio::time::sleep(wait).await;
+            Box::pin(play(*reply, respond, seen)).await;
         }
         Reply::Hang => {
             if let Ok(reason) = poll_fn(|cx| respond.poll_reset(cx)).await {
@@ -247,4 +267,10 @@ pub(crate) async fn eventually(what: &str, condition: impl Fn() -> bool) {
         assert!(Instant::now() < limit, "never happened: {what}");
         tokio::time::sleep(Duration::from_millis(2)).await;
     }
+}
+
+/// An address at which nobody listens.
+pub(crate) async fn vacant() -> SocketAddr {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    listener.local_addr().unwrap()
 }

@@ -8,6 +8,8 @@
 
 mod connections;
 mod core;
+mod nrf;
 mod operations;
 mod peer;
+mod pools;
 mod retries;

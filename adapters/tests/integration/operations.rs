@@ -356,9 +356,41 @@ async fn a_binding_names_its_subscriber_or_is_none() {
             .await;
         let named = |binding: &PcfBinding| (binding.supi().is_some(), binding.gpsi().is_some());
         assert_eq!(
-            found.map(|found| found.as_ref().map_or((false, false), named)),
+            found.map(|found| {
+                let found = found.map(|found| found.subscriber);
+                found.as_ref().map_or((false, false), named)
+            }),
             expected
         );
+    }
+}
+
+/// A binding of another address is nobody's answer, and who asks is told what this one says.
+#[tokio::test]
+async fn a_binding_is_of_the_address_that_was_asked_for() {
+    let body = |more: &str| format!(r#"{{"supi":"{SUPI}"{more}}}"#);
+    for (body, expected) in [
+        (body(""), Ok((false, None))),
+        (body(r#","ipv4Addr":"10.0.0.1""#), Ok((true, None))),
+        (
+            body(r#","ipv4Addr":"10.0.0.1","ipDomain":"nat-a""#),
+            Ok((true, Some("nat-a"))),
+        ),
+        (body(r#","ipDomain":"nat-a""#), Ok((false, Some("nat-a")))),
+        (body(r#","ipv4Addr":"10.0.0.2""#), Err(Error::BadAnswer)),
+        (body(r#","ipv4Addr":"10.0.0""#), Err(Error::BadAnswer)),
+        (body(r#","ipv4Addr":7"#), Err(Error::BadAnswer)),
+    ] {
+        let reply = body.clone();
+        let core = Core::start(move |_, _| Reply::json(200, reply.clone())).await;
+        let found = bsf(&core)
+            .pcf_binding_ipv4(Ipv4Addr::new(10, 0, 0, 1), None, soon())
+            .await;
+        let found = found.as_ref().map(|found| {
+            let found = found.as_ref().unwrap();
+            (found.names_address, found.ip_domain.as_deref())
+        });
+        assert_eq!(found.map_err(|error| *error), expected, "{body}");
     }
 }
 

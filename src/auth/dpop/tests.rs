@@ -16,9 +16,19 @@ const TOKEN: &str = "the.access.token";
 static KEY: LazyLock<SigningKey> = LazyLock::new(|| SigningKey::new(Algorithm::ES256));
 
 fn checks(mode: DpopMode) -> ProofOfPossession {
+    with_memory(mode, 10)
+}
+
+fn with_memory(mode: DpopMode, entries: u64) -> ProofOfPossession {
     let mut auth = Auth::default();
     auth.dpop.mode = mode;
+    auth.dpop.replay_entries = entries;
+    auth.dpop.public_url = Some("https://api.example.com".to_owned().try_into().unwrap());
     ProofOfPossession::new(&auth)
+}
+
+fn consumer() -> ConsumerId {
+    ConsumerId::parse("shop").unwrap()
 }
 
 fn thumbprint(key: &SigningKey) -> Thumbprint {
@@ -66,9 +76,34 @@ fn check_at(checks: &ProofOfPossession, proofs: &[&str], now: i64) -> Result<(),
         &credentials,
         &digest,
         Some(&bound_to),
+        &consumer(),
         &parts(proofs),
         || now,
     )
+}
+
+/// Whom the request says that it is for is the word of whoever stole the proof.
+#[test]
+fn a_proof_for_another_server_is_none_for_us() {
+    let mut elsewhere = claims();
+    elsewhere["htu"] = json!(URL.replace("api.example.com", "evil.example"));
+    let stolen = proof(&json!({}), &elsewhere);
+    let (mut parts, ()) = http::Request::post(URL.replace("api.example.com", "evil.example"))
+        .header("host", "evil.example")
+        .header(HEADER, &stolen)
+        .body(())
+        .unwrap()
+        .into_parts();
+    let checks = checks(DpopMode::Required);
+    for uri in [parts.uri.clone(), parts.uri.path().parse().unwrap()] {
+        parts.uri = uri;
+        assert_eq!(
+            checks.read(&parts, NOW).err(),
+            Some(Reason::ProofTarget),
+            "{}",
+            parts.uri
+        );
+    }
 }
 
 fn check(proof: &str) -> Option<Reason> {
@@ -142,6 +177,7 @@ fn schemes_and_bindings_must_fit_the_mode_and_each_other() {
                     &credentials,
                     &TokenDigest::of(TOKEN),
                     bound.then_some(&bound_to),
+                    &consumer(),
                     &parts(&[&proof]),
                     || NOW,
                 )
@@ -269,10 +305,7 @@ fn every_algorithm_of_the_list_can_prove() {
 
 #[test]
 fn a_full_memory_is_no_reason_to_forget() {
-    let mut auth = Auth::default();
-    auth.dpop.mode = DpopMode::Required;
-    auth.dpop.replay_entries = 1;
-    let checks = ProofOfPossession::new(&auth);
+    let checks = with_memory(DpopMode::Required, 1);
     let [first, second] = [(); 2].map(|()| proof(&json!({}), &claims()));
     assert_eq!(check_at(&checks, &[&first], NOW), Ok(()));
     let full = check_at(&checks, &[&second], NOW);

@@ -35,7 +35,7 @@ async fn ask(authenticator: &Authenticator, token: &str) -> Result<String, AuthE
 }
 
 fn active() -> Value {
-    json!({"active": true, "client_id": "shop", "exp": unix_now() + 60,
+    json!({"active": true, "client_id": "shop", "exp": unix_now() + 60, "aud": "device-identifier",
         "scope": "device-identifier:retrieve-type", "token_type": "Bearer"})
 }
 
@@ -79,6 +79,7 @@ async fn what_the_answer_says_is_held_to_the_rules() {
         ("active", json!(null), Err(SILENT)),
         ("aud", json!("device-identifier"), Ok("shop")),
         ("aud", json!(["other"]), Err(Reason::Audience.into())),
+        ("aud", json!(null), Err(Reason::Audience.into())),
         ("iss", json!("https://one.example"), Ok("shop")),
         (
             "iss",

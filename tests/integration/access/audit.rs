@@ -9,7 +9,7 @@ use super::support::{Settings, ask_number, guarded, serve, token_for, token_of};
 use crate::support::client::{Ask, Connection};
 use crate::support::control::{GET_3GPP, GET_UC_DATA};
 use crate::support::process::file;
-use crate::support::{Rig, eventually};
+use crate::support::{Rig, SHORT_DEADLINE, eventually};
 
 const CORRELATOR: &str = "b4333c46-49c0-4f62-80d7-f0ef930f1c46";
 const KEY: &str = "a-key-that-is-long-enough-for-pseudonyms";
@@ -20,6 +20,7 @@ fn to_file(path: &Path) -> Audit {
         file: Some(path.to_owned()),
         on_failure: AuditFailure::Refuse,
         pseudonym_key: Some(SecretSource::File(file(".key", KEY))),
+        ..Audit::default()
     }
 }
 
@@ -72,6 +73,7 @@ async fn line_of(rig: &Rig, path: &Path, ask: Ask) -> Value {
         "operation",
         "reason",
         "subscriber",
+        "suppressedBefore",
         "time",
         "version",
     ];
@@ -314,4 +316,107 @@ async fn a_sink_that_hangs_does_not_hang_requests() {
         assert_eq!(last, expected, "{on_failure}");
         served.service.terminate().await;
     }
+}
+
+/// What was answered is recorded, however long the disk takes to take it.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_drain_loses_no_line() {
+    let rig = guarded(|_| {}).await;
+    let settings = Settings {
+        audit: "sink = \"stdout\"\non_failure = \"count\"",
+        ..Settings::default()
+    };
+    let served = serve(&rig, &settings).await;
+    let ask = Ask::any().bearer(&token_of(&rig, "shop").await);
+    let mut connection = Connection::http1(served.api).await;
+    // More than the pipe holds, which nobody reads before the end.
+    let asked = 1000;
+    for _ in 0..asked {
+        connection.send(&ask).await.is_imei("490154203237518");
+    }
+    let ended = served.service.terminate().await;
+    assert_eq!(ended.code, Some(0), "{}", ended.stderr);
+    assert_eq!(ended.stdout.lines().count(), asked);
+}
+
+#[tokio::test]
+async fn what_takes_too_long_names_the_subscriber_as_far_as_known() {
+    let path = file(".audit", "");
+    let rig = guarded(|config| {
+        config.audit = to_file(&path);
+        config.api.request_timeout = SHORT_DEADLINE;
+    })
+    .await;
+    let token = token_of(&rig, "shop").await;
+    for operation in [GET_UC_DATA, GET_3GPP] {
+        rig.control.reset().await;
+        rig.control
+            .fault(operation, &json!({ "mode": "hang" }))
+            .await;
+        let line = line_of(&rig, &path, ask_number("123456789", &token)).await;
+        assert_eq!(line["decision"], "failed", "{line}");
+        assert!(line["subscriber"].is_string(), "{line}");
+    }
+}
+
+#[tokio::test]
+async fn a_request_that_its_client_gives_up_is_recorded() {
+    let path = file(".audit", "");
+    let rig = guarded(|config| config.audit = to_file(&path)).await;
+    let ask = ask_number("123456789", &token_of(&rig, "shop").await);
+    let hang = json!({ "mode": "hang" });
+    rig.control.fault(GET_3GPP, &hang).await;
+    let mut connection = Connection::http2(rig.bridge.api).await;
+    let asking = tokio::spawn(async move { connection.try_send(&ask).await.is_ok() });
+    eventually("the device is asked for", async || {
+        (rig.control.count(GET_3GPP).await > 0).then_some(())
+    })
+    .await;
+    assert!(lines(&path).is_empty());
+    asking.abort();
+    let line = eventually("it is recorded", async || lines(&path).pop()).await;
+    assert_eq!(line["decision"], "abandoned", "{line}");
+    assert_eq!(line["consumer"], "shop", "{line}");
+    assert!(line["subscriber"].is_string(), "{line}");
+    assert_eq!(line["fields"], json!([]), "{line}");
+}
+
+/// Whoever has no token writes a line now and then, and all are counted.
+#[tokio::test]
+async fn a_flood_without_tokens_fills_no_disk() {
+    let path = file(".audit", "");
+    let rig = guarded(|config| {
+        config.audit = Audit {
+            unauthenticated_per_second: 1,
+            ..to_file(&path)
+        };
+    })
+    .await;
+    let flood = 500;
+    let begun = std::time::Instant::now();
+    let mut connection = Connection::http1(rig.bridge.api).await;
+    for _ in 0..flood {
+        let answer = connection.send(&Ask::any().bearer("invented")).await;
+        answer.is_error(401, "UNAUTHENTICATED");
+    }
+    let most = usize::try_from(begun.elapsed().as_secs()).unwrap() + 2;
+    let written = lines(&path).len();
+    assert!((1..=most).contains(&written), "{written} of {most}");
+    // Who has a token is recorded all the same, and the line tells of those left out.
+    let ask = ask_number("123456789", &token_of(&rig, "shop").await);
+    let told = |line: &Value| line.get("suppressedBefore").and_then(Value::as_u64);
+    for _ in 0..20 {
+        line_of(&rig, &path, ask.clone()).await;
+    }
+    let lines = lines(&path);
+    assert_eq!(lines.len(), written + 20);
+    let untold: u64 = lines.iter().filter_map(told).sum();
+    assert_eq!(untold, u64::try_from(flood - written).unwrap());
+    let counted = rig
+        .bridge
+        .metric("pei_bridge_audit_suppressed_total", &[])
+        .await;
+    #[expect(clippy::cast_precision_loss, reason = "a few hundred")]
+    let untold = untold as f64;
+    assert!((counted - untold).abs() < 0.1, "{counted} of {untold}");
 }

@@ -3,12 +3,12 @@
 
 use std::time::Duration;
 
-use pei_bridge::config::ConsentMode;
+use pei_bridge::config::{ConsentMode, GpsiToSupi};
 use serde_json::{Value, json};
 
 use super::support::{ask_number, guarded, token_for, token_of};
 use crate::support::client::Ask;
-use crate::support::control::{GET_3GPP, GET_NON_3GPP, GET_UC_DATA};
+use crate::support::control::{GET_3GPP, GET_NON_3GPP, GET_UC_DATA, TRANSLATE};
 use crate::support::{Rig, SHORT_DEADLINE, eventually};
 
 const FIRST: &str = "imsi-001010000000001";
@@ -328,4 +328,42 @@ async fn where_tokens_carry_consent_two_legged_ones_have_none() {
     let answer = rig.bridge.send(&ask_number("34600000006", &three)).await;
     assert_eq!(answer.status, 200);
     assert_eq!(rig.control.count(GET_UC_DATA).await, 0);
+}
+
+/// An address can have passed to somebody else since the token was given, and names nobody who
+/// consented.
+#[tokio::test]
+async fn an_address_in_a_token_is_no_consent() {
+    let body = json!({"ipv4Address": {"publicAddress": "84.125.93.10", "publicPort": 59_765}});
+    let hint = "ipport:84.125.93.10:59765";
+    let rig = guarded(|config| config.consent.mode = ConsentMode::Token).await;
+    let ask = Ask::identifier(&body).bearer(&token_for(&rig, hint).await);
+    let answer = rig.bridge.send(&ask).await;
+    answer.is_error(403, "PERMISSION_DENIED");
+    assert_eq!(rig.control.total().await, 0);
+
+    let rig = guarded(|config| {
+        config.consent.trust_three_legged = true;
+        config.cache.consent = Duration::ZERO;
+    })
+    .await;
+    let ask = Ask::identifier(&body).bearer(&token_for(&rig, hint).await);
+    assert_eq!(rig.bridge.send(&ask).await.status, 200);
+    assert_eq!(rig.control.count(GET_UC_DATA).await, 1);
+    rig.control
+        .consent(FIRST, &json!({"NW_CAP_EXPOSURE": "CONSENT_REVOKED"}))
+        .await;
+    let answer = rig.bridge.send(&ask).await;
+    answer.is_error(403, "PERMISSION_DENIED");
+}
+
+/// Consent and device are both asked for by SUPI: the translation serves both.
+#[tokio::test]
+async fn a_number_is_translated_once() {
+    let rig = guarded(|config| config.core.gpsi_to_supi = GpsiToSupi::Translation).await;
+    let token = token_of(&rig, "consumer").await;
+    for ask in both("123456789", &token) {
+        assert_eq!(rig.bridge.send(&ask).await.status, 200);
+    }
+    assert_eq!(rig.control.count(TRANSLATE).await, 1);
 }

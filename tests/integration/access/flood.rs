@@ -102,7 +102,8 @@ async fn a_flood_of_inventions_leaves_memory_bounded() {
         "[auth]\ntoken_entries = {ENTRIES}\n[consent]\nmode = \"none\"\n\
          [limits]\nrequests_per_second = 1000\nrequests_per_day = 1000000\n\
          distinct_subscribers_per_hour = {ENTRIES}\nconsumer_entries = {ENTRIES}\n\
-         [cache]\nequipment_entries = {ENTRIES}\nnone_found_entries = {ENTRIES}\n"
+         [cache]\nequipment_entries = {ENTRIES}\nsubscription_entries = {ENTRIES}\n\
+         consent_entries = {ENTRIES}\nnone_found_entries = {ENTRIES}\n"
     );
     let settings = Settings {
         more: &more,

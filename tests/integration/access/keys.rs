@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
+use aws_lc_rs::digest::{SHA256, digest};
 use aws_lc_rs::encoding::{AsDer as _, PublicKeyX509Der};
 use aws_lc_rs::rand::SystemRandom;
 use aws_lc_rs::rsa::{KeyPair as RsaKeyPair, KeySize, PublicKeyComponents};
@@ -101,6 +102,34 @@ impl SigningKey {
         };
         jwk["kid"] = json!(self.kid);
         jwk
+    }
+
+    /// A proof of possession (RFC 9449) of a token for a POST to this URL.
+    pub fn proof(&self, token: &str, url: &str) -> String {
+        let mut header = self.header();
+        header["typ"] = json!("dpop+jwt");
+        header["jwk"] = self.jwk();
+        let digest = digest(&SHA256, token.as_bytes());
+        let claims = json!({
+            "jti": uuid::Uuid::new_v4().to_string(), "htm": "POST", "htu": url, "iat": now(),
+            "ath": encode(digest.as_ref()),
+        });
+        self.sign_text(&header.to_string(), &claims.to_string())
+    }
+
+    /// RFC 7638 3: the members that make the key, in the order of their names.
+    pub fn thumbprint(&self) -> String {
+        let jwk = self.jwk();
+        let names: &[&str] = match &self.pair {
+            Pair::Rsa(_) => &["e", "kty", "n"],
+            Pair::Ecdsa(_) => &["crv", "kty", "x", "y"],
+        };
+        let members: Vec<String> = names
+            .iter()
+            .map(|name| format!("\"{name}\":{}", jwk[name]))
+            .collect();
+        let text = format!("{{{}}}", members.join(","));
+        encode(digest(&SHA256, text.as_bytes()).as_ref())
     }
 
     /// The public half in the forms that an attacker may use as a symmetric secret.

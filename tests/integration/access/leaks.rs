@@ -2,12 +2,15 @@
 //! personal and no secret is written anywhere.
 
 use std::collections::{BTreeSet, HashSet};
+use std::fmt::Write as _;
 
+use base64::Engine as _;
 use serde_json::{Value, json};
 
-use super::support::{SCOPES, Settings, guarded, serve, token_for, token_of};
+use super::keys::{Publisher, SigningKey, now};
+use super::support::{AUDIENCE, SCOPES, Settings, guarded, serve, token_for, token_of};
 use crate::support::Rig;
-use crate::support::client::{self, Ask, Connection};
+use crate::support::client::{self, Ask, Connection, RETRIEVE_IDENTIFIER};
 use crate::support::control::{GET_3GPP, GET_BINDINGS, GET_UC_DATA, TRANSLATE, UE_IP_INFO};
 use crate::support::process::file;
 
@@ -160,7 +163,8 @@ async fn ten_thousand_requests_leave_nothing_personal_behind() {
     let audit_file = file(".audit", "");
     let key_file = file(".key", KEY);
     let audit = format!(
-        "sink = \"file\"\nfile = \"{}\"\npseudonym_key = {{ file = \"{}\" }}",
+        "sink = \"file\"\nfile = \"{}\"\npseudonym_key = {{ file = \"{}\" }}\n\
+         unauthenticated_per_second = 0",
         audit_file.display(),
         key_file.display()
     );
@@ -247,5 +251,89 @@ fn check(place: &str, text: &str) {
     for secret in PERSONAL.iter().chain([&KEY, &"the-key-of", &"Bearer ey"]) {
         let line = text.lines().find(|line| line.contains(secret));
         assert!(line.is_none(), "{place} tells {secret}: {line:?}");
+    }
+}
+
+/// Proofs of possession, opaque tokens, and who we are to the issuer that explains them.
+#[tokio::test(flavor = "multi_thread")]
+async fn proofs_and_our_own_secret_are_told_nowhere() {
+    let secret = "the-secret-of-the-bridge-0123456789";
+    let (public, holder) = ("https://api.operator.example", SigningKey::ecdsa());
+    let issuer = Publisher::start(&json!({
+        "active": true, "client_id": "shop", "aud": AUDIENCE, "exp": now() + 3600,
+        "scope": "device-identifier:retrieve-identifier device-identifier:retrieve-type",
+        "cnf": {"jkt": holder.thumbprint()},
+    }))
+    .await;
+    let issuers = format!(
+        "[[auth.issuers]]\nissuer = \"https://issuer.example\"\naudience = \"{AUDIENCE}\"\n\
+         introspection_endpoint = \"http://{}/introspect\"\nclient_id = \"bridge\"\n\
+         client_secret = {{ file = \"{}\" }}\n",
+        issuer.address,
+        file(".secret", secret).display()
+    );
+    let more = format!(
+        "[auth]\nmode = \"introspection\"\n[auth.dpop]\nmode = \"optional\"\n\
+         public_url = \"{public}\"\n"
+    );
+    let rig = guarded(|_| {}).await;
+    let audit_file = file(".audit", "");
+    let audit = format!("sink = \"file\"\nfile = \"{}\"", audit_file.display());
+    let settings = Settings {
+        audit: &audit,
+        log: "level = \"trace,h2=trace,hyper=trace,adapters=trace,rustls=trace\"",
+        more: &more,
+        issuers: Some(&issuers),
+        ..Settings::default()
+    };
+    let served = serve(&rig, &settings).await;
+    let (mut texts, mut told, mut statuses) = (Vec::new(), String::new(), BTreeSet::new());
+    for number in 0..40 {
+        let token: String = format!("opaque{}", uuid::Uuid::new_v4().simple());
+        let url = match number % 4 {
+            0 => "https://evil.example/".to_owned(),
+            _ => format!("{public}{RETRIEVE_IDENTIFIER}"),
+        };
+        let proof = holder.proof(&token, &url);
+        let ask = Ask::any()
+            .header("authorization", format!("DPoP {token}"))
+            .header("dpop", proof.clone());
+        let mut connection = match number % 2 {
+            0 => Connection::http1(served.api).await,
+            _ => Connection::http2(served.api).await,
+        };
+        // The second time it is a replay.
+        for _ in 0..2 {
+            let answer = connection.send(&ask).await;
+            statuses.insert(answer.status);
+            writeln!(told, "{:?}", answer.headers).unwrap();
+            if answer.status != 200 {
+                told += &String::from_utf8_lossy(&answer.body);
+            }
+        }
+        texts.extend([token, proof]);
+    }
+    assert_eq!(statuses.into_iter().collect::<Vec<_>>(), [200, 401]);
+    assert!(issuer.looks() > 0, "the issuer was asked");
+    let (_, metrics) = client::get(served.admin, "/metrics").await;
+    let ended = served.service.terminate().await;
+    let audit = std::fs::read_to_string(&audit_file).unwrap();
+    assert!(audit.contains("disclosed") && ended.stderr.contains("answered"));
+    let identity = base64::prelude::BASE64_STANDARD.encode(format!("bridge:{secret}"));
+    texts.push(identity);
+    let pieces: HashSet<&[u8]> = texts
+        .iter()
+        .flat_map(|text| text.as_bytes().chunks_exact(PIECE))
+        .collect();
+    for (place, text) in [
+        ("an error", &told),
+        ("the metrics", &metrics),
+        ("the audit", &audit),
+        ("standard error", &ended.stderr),
+        ("standard output", &ended.stdout),
+    ] {
+        let found = token_in(text, &pieces);
+        assert!(found.is_none(), "{place} tells a secret: {found:?}");
+        assert!(!text.contains(secret), "{place} tells our own secret");
     }
 }

@@ -1,7 +1,8 @@
 //! How much a consumer may ask: by second, by day, by distinct subscribers.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
+use jiff::Timestamp;
 use pei_bridge::config::LimitsClass;
 use serde_json::json;
 
@@ -11,6 +12,8 @@ use crate::support::client::{Ask, Connection};
 
 const HOUR: u32 = 3600;
 const DAY: u32 = 24 * HOUR;
+/// Seconds that no test here takes, on a loaded machine.
+const LONGEST_TEST: i64 = 30;
 
 async fn limited(rig: &Rig, limit: &str) -> f64 {
     let label = format!("limit=\"{limit}\"");
@@ -69,8 +72,18 @@ async fn beyond_rate_and_burst_is_429() {
     assert_eq!(refusal.header("retry-after"), Some("1"));
 }
 
+/// Waits where the hour, or with it the day, is about to end: what is counted begins anew then.
+async fn within_the_hour() {
+    let left = i64::from(HOUR) - Timestamp::now().as_second().rem_euclid(i64::from(HOUR));
+    if left < LONGEST_TEST {
+        let left = u64::try_from(left).unwrap();
+        tokio::time::sleep(Duration::from_secs(left)).await;
+    }
+}
+
 #[tokio::test]
 async fn only_what_was_answered_uses_up_the_quota() {
+    within_the_hour().await;
     let rig = guarded(|config| config.limits.requests_per_day = 4).await;
     let token = token_of(&rig, "consumer").await;
     let unscoped = rig.control.token("client_id=consumer&scope=openid").await;
@@ -112,6 +125,7 @@ async fn only_what_was_answered_uses_up_the_quota() {
 /// However many come at once.
 #[tokio::test]
 async fn a_quota_is_exact() {
+    within_the_hour().await;
     let rig = guarded(|config| config.limits.requests_per_day = 20).await;
     let ask = Ask::any().bearer(&token_of(&rig, "consumer").await);
     let statuses = at_once(&rig, &ask, 80).await;
@@ -121,6 +135,7 @@ async fn a_quota_is_exact() {
 
 #[tokio::test]
 async fn who_walks_through_numbers_is_stopped_and_seen() {
+    within_the_hour().await;
     let rig = guarded(|config| config.limits.distinct_subscribers_per_hour = 5).await;
     let walker = token_of(&rig, "walker").await;
     // Known or not, consenting or not: each is one more.
@@ -172,6 +187,7 @@ async fn who_walks_through_numbers_is_stopped_and_seen() {
 
 #[tokio::test]
 async fn classes_have_limits_of_their_own() {
+    within_the_hour().await;
     let class = |consumers: &[&str], requests_per_day| LimitsClass {
         consumers: consumers.iter().map(|it| (*it).to_owned()).collect(),
         requests_per_day,
@@ -192,4 +208,70 @@ async fn classes_have_limits_of_their_own() {
         }
         assert_eq!(admitted, most, "{consumer}");
     }
+}
+
+/// A subscriber that is found is one, however it is asked for; what leads to nobody counts by what
+/// it was asked for with.
+#[tokio::test]
+async fn subscribers_are_counted_and_not_questions() {
+    within_the_hour().await;
+    let rig = guarded(|config| config.limits.distinct_subscribers_per_hour = 3).await;
+    let token = token_of(&rig, "walker").await;
+    let ask = async |body: serde_json::Value| {
+        let ask = Ask::identifier(&body).bearer(&token);
+        rig.bridge.send(&ask).await.status
+    };
+    let by_port =
+        |port: u32| json!({"ipv4Address": {"publicAddress": "84.125.93.10", "publicPort": port}});
+    for port in 59_000..59_020 {
+        assert_eq!(ask(by_port(port)).await, 200);
+    }
+    for body in [
+        json!({"phoneNumber": "+123456789"}),
+        json!({"networkAccessIdentifier": "123456789@domain.com"}),
+        json!({"phoneNumber": "123456789", "networkAccessIdentifier": "123456789@domain.com"}),
+        json!({"ipv6Address": "2001:db8:85a3:8d3::1"}),
+        json!({"ipv6Address": "2001:db8:85a3:8d3::2"}),
+    ] {
+        assert_eq!(ask(body.clone()).await, 200, "{body}");
+    }
+    let most = "pei_bridge_distinct_subscribers_max";
+    assert!(about(rig.bridge.metric(most, &[]).await, 1));
+    // One prefix of nobody, and a port of nobody: then it is enough.
+    for host in 1..5 {
+        let body = json!({ "ipv6Address": format!("2001:db8:dead::{host}") });
+        assert_eq!(ask(body).await, 404);
+    }
+    assert_eq!(ask(by_port(50_000)).await, 404);
+    assert!(about(rig.bridge.metric(most, &[]).await, 3));
+    rig.control.reset().await;
+    for body in [
+        by_port(50_001),
+        json!({"ipv6Address": "2001:db8:beef::1"}),
+        json!({"phoneNumber": "34600000002"}),
+    ] {
+        assert_eq!(ask(body).await, 429);
+    }
+    assert_eq!(rig.control.total().await, 0);
+    // One that was asked for cannot be the cover for one that was not.
+    let both =
+        json!({"phoneNumber": "34600000002", "networkAccessIdentifier": "123456789@domain.com"});
+    assert_eq!(ask(both).await, 429);
+    assert_eq!(ask(json!({"phoneNumber": "123456789"})).await, 200);
+}
+
+#[tokio::test]
+async fn who_has_no_limit_is_seen_all_the_same() {
+    within_the_hour().await;
+    let rig = guarded(|_| {}).await;
+    let token = token_of(&rig, "walker").await;
+    for number in 0..50 {
+        let number = format!("{}", 34_999_000 + number);
+        let answer = rig.bridge.send(&ask_number(&number, &token)).await;
+        assert_eq!(answer.status, 404);
+    }
+    let most = rig
+        .bridge
+        .metric("pei_bridge_distinct_subscribers_max", &[]);
+    assert!(about(most.await, 50));
 }

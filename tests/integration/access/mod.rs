@@ -2,6 +2,7 @@
 
 mod audit;
 mod consent;
+mod dpop;
 mod flood;
 mod forged;
 mod keys;

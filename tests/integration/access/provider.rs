@@ -142,11 +142,21 @@ async fn tokens_of_a_real_provider_are_understood() {
     let answer = rig.bridge.send(&Ask::any().bearer(&opaque)).await;
     answer.is_error(401, "UNAUTHENTICATED");
 
-    let rig = guarded(|config| {
-        config.auth.mode = AuthMode::Introspection;
-        config.auth.issuers = vec![provider.issuer()];
-    })
-    .await;
+    // This one does not say whom an opaque token is for, which the operator has to put up with.
+    let introspecting = async |audience_required| {
+        guarded(|config| {
+            config.auth.mode = AuthMode::Introspection;
+            config.auth.issuers = vec![Issuer {
+                audience_required,
+                ..provider.issuer()
+            }];
+        })
+        .await
+    };
+    let strict = introspecting(true).await;
+    let answer = strict.bridge.send(&Ask::any().bearer(&opaque)).await;
+    answer.is_error(401, "UNAUTHENTICATED");
+    let rig = introspecting(false).await;
     let answer = rig.bridge.send(&Ask::any().bearer(&opaque)).await;
     answer.is_imei("490154203237518");
     let unscoped = provider.token("").await;

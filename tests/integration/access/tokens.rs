@@ -222,3 +222,24 @@ async fn good_tokens_are_taken_however_they_are_written() {
     let ask = Ask::any().bearer(&token).method(Method::GET);
     refused(&rig, "GET", &ask, (405, "METHOD_NOT_ALLOWED")).await;
 }
+
+/// Who shows nothing is told what to show, and who shows a bad token that it is bad (RFC 6750 3.1).
+#[tokio::test]
+async fn a_challenge_tells_a_bad_token_from_none() {
+    let rig = guarded(|_| {}).await;
+    let expired = rig.control.token("client_id=shop&expires_in=-60").await;
+    let basic = Ask::any().header("authorization", "Basic c2hvcDpzZWNyZXQ=");
+    for (ask, challenge) in [
+        (Ask::any(), "Bearer"),
+        (basic, "Bearer"),
+        (Ask::any().bearer("x"), "Bearer error=\"invalid_token\""),
+        (
+            Ask::any().bearer(&expired),
+            "Bearer error=\"invalid_token\"",
+        ),
+    ] {
+        let answer = rig.bridge.send(&ask).await;
+        answer.is_error(401, "UNAUTHENTICATED");
+        assert_eq!(answer.header("www-authenticate"), Some(challenge));
+    }
+}

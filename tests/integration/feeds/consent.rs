@@ -42,7 +42,7 @@ async fn covered(lifetime: Duration) -> Rig {
 
 #[tokio::test]
 async fn a_refusal_and_a_consent_show_at_once() {
-    let rig = covered(Duration::from_secs(60)).await;
+    let rig = covered(Duration::from_mins(1)).await;
     for round in 0..3 {
         rig.control.consent(FIRST, &refused()).await;
         let answer = rig.ask(&body()).await;
@@ -64,7 +64,7 @@ async fn a_consent_is_believed_for_long_while_changes_are_told() {
 /// The core is asked for the device while the refusal is told.
 #[tokio::test]
 async fn a_refusal_stops_an_answer_on_its_way() {
-    let rig = covered(Duration::from_secs(60)).await;
+    let rig = covered(Duration::from_mins(1)).await;
     rig.control
         .swap_device(FIRST, "imeisv-3569380312345101")
         .await;

@@ -52,7 +52,7 @@ async fn subscriptions_are_prolonged_before_they_end() {
         ..Options::default()
     };
     let rig = fed_by(options, ALL, |config| {
-        config.feeds.check_interval = Duration::from_secs(60);
+        config.feeds.check_interval = Duration::from_mins(1);
     })
     .await;
     rig.control.reset().await;

@@ -123,7 +123,7 @@ async fn until_the_smf_reports_the_bsf_is_asked() {
 }
 
 /// Asks for one address all the time while it moves from one subscriber to the other and back.
-async fn chase(rig: &Rig, body: Value) {
+async fn chase(rig: &Rig, body: Value, askers: usize) {
     let two = two_who_take_turns(rig).await;
     let stop = Arc::new(AtomicBool::new(false));
     // Whose turn it is for sure, and the number of moves that have begun.
@@ -152,7 +152,7 @@ async fn chase(rig: &Rig, body: Value) {
         }
     };
     let mut asking = Vec::new();
-    for _ in 0..4 {
+    for _ in 0..askers {
         let connection = Connection::http2(rig.bridge.api).await;
         asking.push(tokio::spawn(ask_all_the_time(connection)));
     }
@@ -187,14 +187,16 @@ fn by_ipv6() -> Value {
 async fn an_address_that_moves_is_never_answered_with_the_other_ones_device() {
     for body in [by_ipv4(), by_ipv6()] {
         let rig = fed(SESSIONS, |_| {}).await;
-        chase(&rig, body).await;
+        chase(&rig, body, 4).await;
     }
 }
 
+/// One asks at a time: those who ask at once share the answer to the one who asked first, which may
+/// be as old as his question.
 #[tokio::test(flavor = "multi_thread")]
 async fn nor_is_it_without_a_feed() {
     for body in [by_ipv4(), by_ipv6()] {
-        chase(&Rig::start().await, body).await;
+        chase(&Rig::start().await, body, 1).await;
     }
 }
 
@@ -324,4 +326,52 @@ async fn an_address_of_a_session_that_moves_is_followed() {
         .is_imei("490154203237518");
     assert_eq!(rig.control.count(GET_BINDINGS).await, 0);
     rig.ask(&ipv6()).await.is_error(404, "NOT_FOUND");
+}
+
+#[tokio::test]
+async fn smfs_that_the_nrf_knows_are_subscribed_to_until_they_go() {
+    let core = Simcore::start(Options {
+        instances: vec![(NfType::Smf, 2)],
+        ..Options::default()
+    });
+    let core = core.await.unwrap();
+    let mut config = config(&[core.core_addr()]);
+    feed(&mut config, SESSIONS);
+    config.core.smf.clear();
+    config.core.nrf.clone_from(&config.core.udm);
+    config.core.registration.enabled = false;
+    config.core.discovery.longest_period = Duration::from_secs(1);
+    let rig = Rig {
+        bridge: Bridge::start(&config),
+        control: Control(core.control_addr()),
+        core,
+    };
+    let are_trusted = async |smfs: f64| {
+        eventually("the SMFs are as they should be", async || {
+            let trusted = rig
+                .bridge
+                .metric("pei_bridge_session_table_smfs", &["state=\"trusted\""])
+                .await;
+            ((trusted - smfs).abs() < 0.5).then_some(())
+        })
+        .await;
+    };
+    are_trusted(2.0).await;
+    let mut smfs = rig
+        .core
+        .instances()
+        .iter()
+        .filter(|one| one.nf_type == NfType::Smf);
+    let one = format!("/sim/instances/{}", smfs.next().unwrap().id);
+    let suspended = json!({"nfStatus": "SUSPENDED"});
+    control(rig.control, Method::PATCH, &one, &suspended).await;
+    are_trusted(1.0).await;
+    control(
+        rig.control,
+        Method::PATCH,
+        &one,
+        &json!({"nfStatus": "REGISTERED"}),
+    )
+    .await;
+    are_trusted(2.0).await;
 }

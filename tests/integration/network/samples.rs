@@ -21,7 +21,9 @@ const EVERYBODY: [(NfType, u16); 5] = [
 ];
 
 fn sample(name: &str, variables: &[(&str, String)]) -> Config {
-    let sample = Path::new(env!("CARGO_MANIFEST_DIR")).join("deploy/cores").join(name);
+    let sample = Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("deploy/cores")
+        .join(name);
     let own = [
         ("API__LISTEN", "127.0.0.1:0".to_owned()),
         ("API__REQUEST_TIMEOUT", "20s".to_owned()),
@@ -80,7 +82,8 @@ async fn direct() {
 
 #[tokio::test]
 async fn nrf() {
-    let network = Network::start(&EVERYBODY, |options| options.settings.require_tokens = true).await;
+    let network =
+        Network::start(&EVERYBODY, |options| options.settings.require_tokens = true).await;
     let variables = [("CORE__NRF", roots(&network, NfType::Nrf))];
     let bridge = Bridge::start(&sample("nrf.toml", &variables));
     answers(&bridge, &every_kind()).await;

@@ -90,7 +90,8 @@ fn load(name: &str, loaded: &mut BTreeMap<String, Value>) {
     if loaded.contains_key(name) {
         return;
     }
-    let text = std::fs::read_to_string(directory().join(name)).unwrap_or_else(|e| panic!("{name}: {e}"));
+    let text =
+        std::fs::read_to_string(directory().join(name)).unwrap_or_else(|e| panic!("{name}: {e}"));
     // TS 29.575 has a comment that touches a string, which is not YAML.
     let text = text.replace("'#\n", "'\n");
     let document: Value = serde_saphyr::from_str(&text).unwrap_or_else(|e| panic!("{name}: {e}"));
@@ -133,7 +134,11 @@ impl OpenApi {
         };
         let operation = self.operation(id, request["path"].as_str().unwrap());
         let mut faults = Vec::new();
-        if !request["method"].as_str().unwrap().eq_ignore_ascii_case(operation.method) {
+        if !request["method"]
+            .as_str()
+            .unwrap()
+            .eq_ignore_ascii_case(operation.method)
+        {
             faults.push(format!("{id} is {}", operation.method));
         }
         self.check_path(&operation, request, &mut faults);
@@ -154,7 +159,9 @@ impl OpenApi {
         let (own, other): (Vec<_>, Vec<_>) = FILES.into_iter().partition(belongs);
         for file in own.into_iter().chain(other) {
             let document = &self.files[file];
-            let server = document["servers"][0]["url"].as_str().unwrap_or("{apiRoot}");
+            let server = document["servers"][0]["url"]
+                .as_str()
+                .unwrap_or("{apiRoot}");
             let prefix = server.trim_start_matches("{apiRoot}");
             for (path, item) in document["paths"].as_object().unwrap() {
                 for method in ["get", "put", "post", "patch", "delete"] {
@@ -185,9 +192,15 @@ impl OpenApi {
         let template = operation.template.as_str();
         let document = &self.files[operation.file];
         let paths = document["paths"].as_object().unwrap();
-        let own = paths.keys().find(|path| template.ends_with(path.as_str())).unwrap();
+        let own = paths
+            .keys()
+            .find(|path| template.ends_with(path.as_str()))
+            .unwrap();
         for (holder, at) in [
-            (operation.item, format!("/paths/{}/parameters", path_of(own))),
+            (
+                operation.item,
+                format!("/paths/{}/parameters", path_of(own)),
+            ),
             (
                 operation.definition,
                 format!("/paths/{}/{}/parameters", path_of(own), operation.method),
@@ -212,7 +225,11 @@ impl OpenApi {
             return (at, value);
         };
         let (file, pointer) = reference.split_once('#').unwrap();
-        let file = if file.is_empty() { at.0 } else { file.to_owned() };
+        let file = if file.is_empty() {
+            at.0
+        } else {
+            file.to_owned()
+        };
         let value = self.files[&file].pointer(pointer).unwrap();
         self.follow((file, pointer.to_owned()), value)
     }
@@ -259,7 +276,11 @@ impl OpenApi {
 
     fn check(&self, what: &str, place: &Place, value: &Value, faults: &mut Vec<String>) {
         let validator = self.validator(place);
-        faults.extend(validator.iter_errors(value).map(|fault| format!("{what}: {fault}")));
+        faults.extend(
+            validator
+                .iter_errors(value)
+                .map(|fault| format!("{what}: {fault}")),
+        );
     }
 
     fn check_path(&self, operation: &Operation<'_>, request: &Value, faults: &mut Vec<String>) {
@@ -271,7 +292,9 @@ impl OpenApi {
         }
         let parameters = self.parameters(operation, "path");
         for (wanted, given) in wanted.zip(given) {
-            let name = wanted.strip_prefix('{').and_then(|name| name.strip_suffix('}'));
+            let name = wanted
+                .strip_prefix('{')
+                .and_then(|name| name.strip_suffix('}'));
             let Some(name) = name else {
                 if wanted != given {
                     faults.push(format!("{given} is no {wanted}"));
@@ -348,7 +371,9 @@ impl OpenApi {
             return;
         }
         let ((file, pointer), definition) = self.follow(at, definition);
-        let content = request["headers"]["content-type"].as_str().unwrap_or_default();
+        let content = request["headers"]["content-type"]
+            .as_str()
+            .unwrap_or_default();
         if !definition["content"][content].is_object() {
             faults.push(format!("{content:?} is no type of its body"));
             return;
@@ -372,7 +397,10 @@ impl OpenApi {
 
 fn operation_pointer(operation: &Operation<'_>, document: &Value) -> String {
     let paths = document["paths"].as_object().unwrap();
-    let own = paths.keys().find(|path| operation.template.ends_with(path.as_str())).unwrap();
+    let own = paths
+        .keys()
+        .find(|path| operation.template.ends_with(path.as_str()))
+        .unwrap();
     let own = own.replace('~', "~0").replace('/', "~1");
     format!("/paths/{own}/{}", operation.method)
 }
@@ -405,14 +433,17 @@ fn check_form(name: &str, value: &str) -> Option<String> {
             let weekday = date.get(3..5) == Some(", ");
             weekday && digits(milliseconds) && milliseconds.len() == 3
         }
-        "3gpp-sbi-target-apiroot" => {
-            value.starts_with("http://") || value.starts_with("https://")
-        }
+        "3gpp-sbi-target-apiroot" => value.starts_with("http://") || value.starts_with("https://"),
         "3gpp-sbi-routing-binding" => {
             let level = value.strip_prefix("bl=").unwrap_or_default();
-            ["nf-instance", "nf-set", "nfservice-instance", "nfservice-set"]
-                .iter()
-                .any(|known| level.starts_with(known))
+            [
+                "nf-instance",
+                "nf-set",
+                "nfservice-instance",
+                "nfservice-set",
+            ]
+            .iter()
+            .any(|known| level.starts_with(known))
         }
         "authorization" => value.starts_with("Bearer "),
         _ => true,

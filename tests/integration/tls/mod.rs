@@ -2,8 +2,8 @@
 //!
 //! `authority` makes them; `support` is a client that chooses everything about its TLS.
 
-mod authority;
+pub mod authority;
 mod core;
 mod listener;
 mod refusals;
-mod support;
+pub mod support;
