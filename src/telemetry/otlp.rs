@@ -245,6 +245,7 @@ enum AnyValue {
 
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
+#[expect(clippy::struct_field_names, reason = "they are those of the protocol")]
 struct Span {
     trace_id: String,
     span_id: String,

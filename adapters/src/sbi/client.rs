@@ -124,7 +124,10 @@ impl Client {
     /// Waits until an instance is known, reachable or not; at once where a proxy chooses.
     pub async fn until_known(&self) {
         let Inner { shared, roster, .. } = &*self.inner;
-        while !matches!(self.inner.route, Route::Delegated(..)) {
+        if matches!(self.inner.route, Route::Delegated(..)) {
+            return;
+        }
+        loop {
             let mut changed = pin!(shared.attempted.notified());
             // From here on no change is missed.
             changed.as_mut().enable();
