@@ -12,11 +12,12 @@
 //! | [`sessions`] | whose session an address is, as the SMFs told |
 //! | `adapters` (a crate) | the core's functions over HTTP/2 |
 //! | [`device`] (a crate) | typed identifiers, known to all |
+//! | `trace` (a crate) | the trace of a request, known to all |
 //!
 //! Around them: [`config`] (one typed configuration), [`app`] (from configuration to a running
 //! bridge), [`limits`] (how much a consumer may ask), [`audit`] and [`pseudonym`] (the record of
 //! every decision), [`tls`] and [`secret`] (certificates, keys, trust), [`tac`] (device types),
-//! [`telemetry`] (logs and metrics), [`demo`] (the bridge with a simulated core in one process),
+//! [`telemetry`] (logs, metrics, traces), [`demo`] (the bridge with a simulated core in one process),
 //! [`cli`] (the command line). `southbound` brings the core's functions together as the configuration
 //! says; `flights` lets all who ask the same question share its answer; `bad_rows` names what is wrong in
 //! an operator's tables.

@@ -2,7 +2,8 @@
 //! core.
 //!
 //! The span that work is part of is a variable of the task that does it, set by [`Traced`] while it
-//! polls. A request that nobody traces has none, and then nothing here does anything.
+//! polls. A request that nobody traces has none, and then nothing here does anything. What several
+//! requests wait for at once belongs to the one that asks.
 
 use std::pin::Pin;
 use std::sync::Arc;

@@ -134,9 +134,13 @@ impl Sender {
             headers.insert(AUTHORIZATION, authorization.clone());
         }
         if let Some(trace) = question.observed.trace {
-            headers.insert(&TRACEPARENT, trace.traceparent());
-            if let Some(state) = &trace.state {
-                headers.insert(&TRACESTATE, state.clone());
+            // Another one each time: no place for them in compression tables.
+            let mut parent = trace.traceparent();
+            parent.set_sensitive(true);
+            headers.insert(&TRACEPARENT, parent);
+            if let Some(mut state) = trace.state.clone() {
+                state.set_sensitive(true);
+                headers.insert(&TRACESTATE, state);
             }
         }
         let mut request = Request::new(());

@@ -60,6 +60,7 @@ impl Report {
             } else {
                 format!("{kind}-{MASK}")
             };
+            let _ = writeln!(self.text);
             self.line("subscription", &shown);
         }
         match answer {
