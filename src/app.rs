@@ -20,9 +20,10 @@ use crate::ppid::{PpidError, Ppids};
 use crate::server::admin::{AdminServer, State};
 use crate::server::callback::UnusableKeys;
 use crate::server::{ApiServer, Workers};
-use crate::southbound::{Membership, Southbound};
+use crate::southbound::{Membership, Southbound, SouthboundError};
 use crate::tac::{TacError, TacTable};
 use crate::telemetry::metrics::Metrics;
+use crate::telemetry::otlp::{self, Exporter};
 use crate::tls::{ListenerTls, TlsError};
 use feeding::Feeding;
 
@@ -35,6 +36,7 @@ pub struct App {
     admin: AdminServer,
     feeding: Option<Feeding>,
     membership: Membership,
+    exporter: Option<Exporter>,
     stop: CancellationToken,
     drain_timeout: Duration,
 }
@@ -53,6 +55,9 @@ pub enum StartError {
         /// Why not.
         source: TlsError,
     },
+    /// The functions of the core cannot be asked.
+    #[error(transparent)]
+    Core(#[from] SouthboundError),
     /// An address cannot be listened on.
     #[error("{key} = {address}: {source}")]
     Bind {
@@ -107,14 +112,17 @@ impl App {
         })?;
         let stop = CancellationToken::new();
         let workers = Workers::start(config.api.worker_threads).map_err(StartError::Threads)?;
-        let southbound = Southbound::start(config, workers.handles(), &metrics.core);
+        let southbound = Southbound::start(config, workers.handles(), &metrics.core, None);
         let Southbound {
             functions,
             udm,
             tellers,
             membership,
-        } = southbound.map_err(|source| StartError::Tls {
-            key: "core.tls",
+            ..
+        } = southbound?;
+        let tracing = otlp::tracing(&config.telemetry.otlp, &metrics.otlp);
+        let (tracer, exporter) = tracing.map_err(|source| StartError::Tls {
+            key: "telemetry.otlp.tls",
             source,
         })?;
         let (lookup, changes) = Lookup::new(functions, config, &metrics.lookup);
@@ -126,6 +134,7 @@ impl App {
             lookup,
             tac_table,
             ppids: ppids(config)?,
+            tracer,
             audit: Audit::open(&config.audit, metrics.audit.clone())?,
             metrics: metrics.api.clone(),
         };
@@ -161,6 +170,7 @@ impl App {
             admin,
             feeding,
             membership,
+            exporter,
             stop,
             drain_timeout: config.api.drain_timeout,
         })
@@ -196,6 +206,10 @@ impl App {
             "serving"
         );
         let admin = tokio::spawn(self.admin.run());
+        let traced = CancellationToken::new();
+        let exporting = self
+            .exporter
+            .map(|exporter| tokio::spawn(exporter.run(traced.clone())));
         let feeding = self.feeding.map(|feeding| feeding.start(&self.stop));
         if !self.api.run(self.stop).await {
             tracing::warn!("the drain time passed with requests in flight");
@@ -208,6 +222,11 @@ impl App {
             tracing::warn!("the drain time passed with subscriptions at the core");
         }
         self.membership.end(Instant::now() + FAREWELL).await;
+        traced.cancel();
+        if let Some(exporting) = exporting {
+            // It has a bound of its own.
+            let _ = exporting.await;
+        }
         admin.abort();
         tracing::info!("stopped");
     }

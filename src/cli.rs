@@ -1,5 +1,7 @@
 //! The command line. Exit codes: 0 fine, 1 runtime failure, 2 bad usage or bad configuration.
 
+mod lookup;
+
 use std::io::Write as _;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -13,6 +15,7 @@ use crate::app::App;
 use crate::config::{Config, Layers};
 use crate::demo::{self, DemoError};
 use crate::telemetry::logs;
+use lookup::LookupArguments;
 
 /// Bad usage or bad configuration.
 const EXIT_USAGE: u8 = 2;
@@ -31,6 +34,8 @@ enum Command {
     Serve(ConfigFile),
     /// Validate a configuration and print the effective one.
     Check(ConfigFile),
+    /// Ask the core about one device and tell every step of it.
+    Lookup(Box<LookupArguments>),
     /// Run the service with a simulated core in the same process.
     Demo(DemoArguments),
 }
@@ -79,6 +84,7 @@ pub fn run(arguments: Arguments) -> ExitCode {
             Ok(config) => serve(&config),
             Err(error) => refuse(&error),
         },
+        Command::Lookup(arguments) => with_runtime(lookup::run(&arguments)),
         Command::Demo(arguments) => demo(&arguments),
     }
 }

@@ -12,13 +12,16 @@
 //! | [`sessions`] | whose session an address is, as the SMFs told |
 //! | `adapters` (a crate) | the core's functions over HTTP/2 |
 //! | [`device`] (a crate) | typed identifiers, known to all |
+//! | `trace` (a crate) | the trace of a request, known to all |
 //!
 //! Around them: [`config`] (one typed configuration), [`app`] (from configuration to a running
 //! bridge), [`limits`] (how much a consumer may ask), [`ppid`] (devices by names of their own for
-//! each consumer), [`audit`] and [`pseudonym`] (the record of every decision), [`tls`] and [`secret`] (certificates, keys, trust), [`tac`] (device types),
-//! [`telemetry`] (logs and metrics), [`demo`] (the bridge with a simulated core in one process),
+//! each consumer), [`audit`] and [`pseudonym`] (the record of every decision), [`tls`] and [`secret`]
+//! (certificates, keys, trust), [`tac`] (device types), [`telemetry`] (logs, metrics, traces),
+//! [`demo`] (the bridge with a simulated core in one process),
 //! [`cli`] (the command line). `southbound` brings the core's functions together as the configuration
-//! says; `flights` lets all who ask the same question share its answer.
+//! says; `flights` lets all who ask the same question share its answer; `bad_rows` names what is wrong in
+//! an operator's tables.
 //!
 //! Dependencies point one way, in the order of the table.
 
@@ -26,6 +29,7 @@ pub mod api;
 pub mod app;
 pub mod audit;
 pub mod auth;
+mod bad_rows;
 pub mod cli;
 pub mod config;
 pub mod demo;
@@ -38,7 +42,7 @@ pub mod pseudonym;
 pub mod secret;
 pub mod server;
 pub mod sessions;
-mod southbound;
+pub mod southbound;
 pub mod tac;
 pub mod telemetry;
 pub mod tls;

@@ -12,13 +12,12 @@
 use std::time::Duration;
 
 use aws_lc_rs::hmac::{self, HMAC_SHA256, Key};
-use aws_lc_rs::rand::SystemRandom;
 use device::Imei;
 use jiff::Timestamp;
 
 use crate::auth::ConsumerId;
 use crate::config;
-use crate::pseudonym::{MIN_KEY_LENGTH, NoRandomness, WeakKey};
+use crate::pseudonym::{MIN_KEY_LENGTH, NoRandomness, WeakKey, random_key};
 use crate::secret::{Secret, SecretError};
 
 /// What a consumer's key is derived with beside its id: the same secret elsewhere gives other keys.
@@ -99,7 +98,7 @@ impl Ppids {
     /// Those of a secret that lives as long as this process: for trying, not for consumers who
     /// keep what they are told.
     pub fn random() -> Result<Self, NoRandomness> {
-        let secret = Key::generate(HMAC_SHA256, &SystemRandom::new()).map_err(|_| NoRandomness)?;
+        let secret = random_key()?;
         Ok(Self {
             oldest: Generation {
                 id: RANDOM_ID.into(),

@@ -3,7 +3,6 @@
 use std::fmt::{self, Write as _};
 
 use aws_lc_rs::hmac::{self, HMAC_SHA256, Key};
-use aws_lc_rs::rand::SystemRandom;
 use zeroize::Zeroizing;
 
 use crate::secret::Secret;
@@ -27,6 +26,14 @@ pub struct WeakKey;
 #[error("the system gives no random bytes")]
 pub struct NoRandomness;
 
+/// A key that lives as long as this process. From the system itself: the library's own generator
+/// measures clock jitter first, which takes longer than everything else at the start.
+pub(crate) fn random_key() -> Result<Key, NoRandomness> {
+    let mut key = Zeroizing::new([0; 32]);
+    getrandom::fill(key.as_mut_slice()).map_err(|_| NoRandomness)?;
+    Ok(Key::new(HMAC_SHA256, key.as_slice()))
+}
+
 impl Pseudonyms {
     /// Pseudonyms under the operator's key.
     pub fn new(key: &Secret) -> Result<Self, WeakKey> {
@@ -38,9 +45,7 @@ impl Pseudonyms {
 
     /// Pseudonyms under a key that lives as long as this process.
     pub fn random() -> Result<Self, NoRandomness> {
-        Key::generate(HMAC_SHA256, &SystemRandom::new())
-            .map(Self)
-            .map_err(|_| NoRandomness)
+        random_key().map(Self)
     }
 
     /// The pseudonym of an identifier, in lower-case hexadecimal digits.

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use adapters::bsf::Bsf;
 use adapters::nrf::{self, Criteria, N6Directory};
-use adapters::sbi::{self, ApiRoot, Client, Instance, NfType, Route, Scp, ServiceName};
+use adapters::sbi::{self, ApiRoot, Client, Instance, NfType, Route, Scp, ServiceName, Steps};
 use adapters::udm::Udm;
 use adapters::udm::events::UdmEvents;
 use adapters::upf::Upf;
@@ -14,9 +14,10 @@ use tokio::sync::watch;
 use tokio::time::Instant;
 use uuid::Uuid;
 
-use crate::config::{self, Config, Discovered};
+use crate::config::{self, Config, Discovered, GpsiToSupi};
 use crate::feeds::{Instances, SmfClients, Tellers};
 use crate::lookup::CoreFunctions;
+use crate::lookup::provisioned::{Provisioned, ProvisionedError};
 use crate::tls::{HTTP2, TlsError};
 
 /// Sessions that an SMF reports with its answer to a subscription: some thousands.
@@ -28,6 +29,8 @@ pub(crate) struct Southbound {
     pub(crate) functions: CoreFunctions,
     /// Whose readiness is ours.
     pub(crate) udm: Client,
+    /// Clients whose instances the NRF is asked for.
+    pub(crate) discovered: Vec<Client>,
     /// What tells unasked.
     pub(crate) tellers: Tellers,
     /// What we are to the NRF.
@@ -51,15 +54,36 @@ impl Membership {
     }
 }
 
+/// Why the functions of the core cannot be asked.
+#[derive(Debug, thiserror::Error)]
+pub enum SouthboundError {
+    /// Certificates, keys or authorities cannot be used.
+    #[error("core.tls: {0}")]
+    Tls(#[from] TlsError),
+    /// The operator's table from GPSI to SUPI cannot be used.
+    #[error(transparent)]
+    Provisioned(#[from] ProvisionedError),
+}
+
 impl Southbound {
-    /// Begins to connect, to register and to discover. Must be called within a Tokio runtime.
+    /// Begins to connect, to register and to discover, and tells `steps` what becomes of each call.
+    /// Must be called within a Tokio runtime.
     pub(crate) fn start(
         config: &Config,
         drivers: Vec<Handle>,
         metrics: &sbi::Metrics,
-    ) -> Result<Self, TlsError> {
+        steps: Option<Steps>,
+    ) -> Result<Self, SouthboundError> {
         let Config { core, feeds, .. } = config;
-        let settings = settings(core, drivers)?;
+        let settings = sbi::Settings {
+            steps: steps.clone(),
+            ..settings(core, drivers)?
+        };
+        let table = core.gpsi_to_supi_file.as_deref();
+        let table = table.filter(|_| core.gpsi_to_supi == GpsiToSupi::File);
+        let provisioned = table
+            .map(|file| Provisioned::open(file, steps.clone()))
+            .transpose()?;
         // Asked by tasks in the background, the last time when the worker threads have ended.
         let of_nrf = sbi::Settings {
             drivers: Vec::new(),
@@ -82,9 +106,21 @@ impl Southbound {
         };
         let udm = plan.client(Discovered::Udm, &core.udm);
         let bsf = core.has(Discovered::Bsf);
-        let bsf = bsf.then(|| Bsf::new(&plan.client(Discovered::Bsf, &core.bsf)));
+        let bsf = bsf.then(|| plan.client(Discovered::Bsf, &core.bsf));
         let upf = core.has(Discovered::Upf);
-        let upf = upf.then(|| plan.upf(nrf.as_ref()));
+        let upf = upf.then(|| plan.client(Discovered::Upf, &core.upf));
+        let clients = [
+            (Discovered::Udm, Some(&udm)),
+            (Discovered::Bsf, bsf.as_ref()),
+            (Discovered::Upf, upf.as_ref()),
+        ];
+        let discovered = clients
+            .into_iter()
+            .filter(|(function, _)| core.discovers(*function))
+            .filter_map(|(_, client)| client.cloned())
+            .collect();
+        let bsf = bsf.as_ref().map(Bsf::new);
+        let upf = upf.as_ref().map(|client| plan.upf(client, nrf.as_ref()));
         // Subscriptions are kept by tasks in the background, which end when the workers have.
         let of_feeds = sbi::Settings {
             max_response_bytes: MAX_REPORT_BYTES,
@@ -117,8 +153,11 @@ impl Southbound {
                 udm: Udm::new(udm.clone()),
                 bsf,
                 upf,
+                provisioned,
+                steps,
             },
             udm,
+            discovered,
             tellers,
             membership: Membership {
                 registration,
@@ -166,8 +205,7 @@ impl Plan<'_> {
         client
     }
 
-    fn upf(&self, nrf: Option<&Client>) -> Upf {
-        let client = self.client(Discovered::Upf, &self.core.upf);
+    fn upf(&self, client: &Client, nrf: Option<&Client>) -> Upf {
         match nrf {
             Some(nrf)
                 if self.core.discovery.upf_by_address
@@ -176,9 +214,9 @@ impl Plan<'_> {
             {
                 let criteria = self.criteria(Discovered::Upf);
                 let directory = N6Directory::new(nrf, criteria, discovery(self.core));
-                Upf::with_directory(&client, directory)
+                Upf::with_directory(client, directory)
             }
-            _ => Upf::new(&client),
+            _ => Upf::new(client),
         }
     }
 

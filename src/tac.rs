@@ -14,8 +14,8 @@ use device::Tac;
 // The operator's own file needs no defence against keys that were chosen to collide.
 use hashbrown::{DefaultHashBuilder, HashMap, HashTable};
 
-/// Bad rows named in the log, at most; the rest is counted.
-const MOST_ROWS_NAMED: usize = 20;
+use crate::bad_rows::BadRows;
+
 /// The columns, in order.
 const HEADER: [&str; 3] = ["tac", "manufacturer", "model"];
 
@@ -69,7 +69,7 @@ impl TacTable {
         }
         let mut table = Self::default();
         let mut interned = Interned::default();
-        let mut bad_rows = BadRows::default();
+        let mut bad_rows = BadRows::of("TAC");
         let mut record = ByteRecord::new();
         while reader
             .read_byte_record(&mut record)
@@ -170,25 +170,6 @@ impl Names {
         let start = usize::try_from(name.start).unwrap_or(usize::MAX);
         let end = start.saturating_add(usize::from(name.length));
         self.0.get(start..end).unwrap_or_default()
-    }
-}
-
-/// Rows that were skipped.
-#[derive(Default)]
-struct BadRows(usize);
-
-impl BadRows {
-    fn name(&mut self, line: u64, reason: &'static str) {
-        if self.0 < MOST_ROWS_NAMED {
-            tracing::warn!(line, reason, "TAC table: row skipped");
-        }
-        self.0 += 1;
-    }
-
-    fn report(&self, loaded: usize) {
-        if self.0 > 0 {
-            tracing::warn!(loaded, skipped = self.0, "TAC table: rows were skipped");
-        }
     }
 }
 

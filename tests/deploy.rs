@@ -126,6 +126,26 @@ fn the_sample_names_every_key_and_no_other() {
         .unwrap();
 }
 
+/// A configuration for each kind of core; what each does is tried against the simulated core.
+#[test]
+fn every_sample_of_a_core_is_a_configuration() {
+    let directory = in_repository("deploy/cores");
+    let mut names: Vec<String> = fs::read_dir(&directory)
+        .unwrap()
+        .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+        .collect();
+    names.sort();
+    assert_eq!(
+        names,
+        ["direct.toml", "nrf.toml", "open5gs.toml", "scp.toml"]
+    );
+    let readme = read("README.md");
+    for name in names {
+        load(&directory.join(&name));
+        assert!(readme.contains(&format!("deploy/cores/{name}")), "{name}");
+    }
+}
+
 #[test]
 fn the_sample_loads_and_changes_only_what_has_no_default() {
     let mut loaded = load(&in_repository(SAMPLE));

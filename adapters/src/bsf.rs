@@ -11,7 +11,9 @@ use serde::Deserialize;
 use tokio::time::Instant;
 
 use crate::identifiers::{gpsi, supi};
-use crate::sbi::{Answer, Client, Error, Operation, Path, ServiceName, Subject, from_json};
+use crate::sbi::{
+    Answer, Client, Error, Fact, Facts, Operation, Path, ServiceName, Subject, from_json,
+};
 
 /// The BSF as a consumer of `Nbsf_Management` sees it. Cheap to clone.
 #[derive(Debug, Clone)]
@@ -93,7 +95,7 @@ impl Bsf {
     ) -> Result<Option<Ipv4Binding>, Error> {
         let mut path = Path::new(PCF_BINDINGS)
             .literal("ipv4Addr=")
-            .literal(address);
+            .address(address);
         if let Some(ip_domain) = ip_domain {
             path = path.literal("&ipDomain=").value(ip_domain);
         }
@@ -163,10 +165,10 @@ impl Dialect {
     fn path(self, address: Ipv6Addr) -> Path {
         let path = Path::new(PCF_BINDINGS).literal("ipv6Prefix=");
         match self {
-            Self::Address => path.literal(address).literal("%2F128"),
+            Self::Address => path.address(address).literal("%2F128"),
             Self::Prefix => {
                 let prefix = Ipv6Addr::from_bits(address.to_bits() & (u128::MAX << 64));
-                path.literal(prefix).literal("%2F64")
+                path.address(prefix).literal("%2F64")
             }
         }
     }
@@ -224,6 +226,33 @@ impl Session {
             names_address: named.is_some(),
             ip_domain: self.ip_domain,
         })
+    }
+}
+
+impl Facts for Found {
+    fn facts(&self) -> Vec<Fact> {
+        let binding = match self {
+            Self::Binding(binding) => binding,
+            Self::NoSubscriber => {
+                return vec![Fact::plain("binding", "one that names no subscriber")];
+            }
+            Self::Nothing => return vec![Fact::plain("binding", "none")],
+            Self::Refused => return vec![Fact::plain("binding", "not in this form of prefix")],
+        };
+        let (supi, gpsi) = (binding.subscriber.supi(), binding.subscriber.gpsi());
+        let facts = [
+            supi.map(|supi| Fact::personal("supi", supi.reveal())),
+            gpsi.map(|gpsi| Fact::personal("gpsi", gpsi.reveal())),
+            binding
+                .ipv4_addr
+                .as_ref()
+                .map(|address| Fact::personal("ipv4Addr", address)),
+            binding
+                .ip_domain
+                .as_ref()
+                .map(|domain| Fact::plain("ipDomain", domain)),
+        ];
+        facts.into_iter().flatten().collect()
     }
 }
 

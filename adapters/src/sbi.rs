@@ -9,7 +9,8 @@
 //! From the outside in: `operation` (one typed call: timing, outcome), `client` (which instance,
 //! which retry), `endpoint` (the connections of one apiRoot), `connection` (the life of one),
 //! `connector` (the bytes beneath it); beside them `request`, `change` (requests with a
-//! body), `response`, `date` and `retry_budget`.
+//! body), `response`, `date`, `retry_budget`, and `steps` (what became of each call, for who wants to
+//! see it).
 
 mod api_root;
 mod change;
@@ -33,6 +34,7 @@ mod retry_budget;
 mod selection;
 mod service;
 mod settings;
+mod steps;
 mod tokens;
 
 pub use api_root::{ApiRoot, InvalidApiRoot};
@@ -43,6 +45,7 @@ pub use metrics::{Metrics, NfType};
 pub use proxy::{Delegation, Route, Scp};
 pub use service::{ServiceName, Services};
 pub use settings::{OutlierSettings, Settings};
+pub use steps::{Attempt, Call, Fact, Found, Shown, Step, Steps};
 pub use tokens::Tokens;
 
 pub(crate) use change::{Change, Content, Resource};
@@ -50,3 +53,4 @@ pub(crate) use instance::Subject;
 pub(crate) use operation::Operation;
 pub(crate) use request::Path;
 pub(crate) use response::{Answer, from_json};
+pub(crate) use steps::Facts;

@@ -5,7 +5,6 @@ pub mod events;
 
 use std::borrow::Cow;
 use std::collections::HashMap;
-use std::fmt;
 use std::time::Duration;
 
 use device::{Gpsi, Pei, Supi, UeId};
@@ -15,7 +14,9 @@ use serde::Deserialize;
 use tokio::time::Instant;
 
 use crate::identifiers::gpsi;
-use crate::sbi::{Answer, Client, Error, Operation, Path, ServiceName, Subject, from_json};
+use crate::sbi::{
+    Answer, Client, Error, Fact, Facts, Operation, Path, ServiceName, Subject, from_json,
+};
 
 /// The UDM as a consumer of `Nudm_UECM` and `Nudm_SDM` sees it. Cheap to clone.
 #[derive(Debug, Clone)]
@@ -123,7 +124,7 @@ impl Udm {
         ue: &UeId,
         deadline: Instant,
     ) -> Result<Option<Translation>, Error> {
-        let path = sdm(ue.reveal()).literal("/id-translation-result");
+        let path = sdm(ue).literal("/id-translation-result");
         self.get_supi_or_gpsi
             .get(path, Subject::Ue(ue), deadline, Translation::read)
             .await
@@ -138,16 +139,12 @@ impl Udm {
         purpose: &str,
         deadline: Instant,
     ) -> Result<Consent, Error> {
-        let path = sdm(supi.reveal())
-            .literal("/uc-data?uc-purpose=")
-            .value(purpose);
+        let ue = UeId::Supi(supi.clone());
+        let path = sdm(&ue).literal("/uc-data?uc-purpose=").value(purpose);
         self.get_uc_data
-            .get(
-                path,
-                Subject::Ue(&UeId::Supi(supi.clone())),
-                deadline,
-                |answer| Consent::read(answer, purpose),
-            )
+            .get(path, Subject::Ue(&ue), deadline, |answer| {
+                Consent::read(answer, purpose)
+            })
             .await
     }
 }
@@ -156,8 +153,8 @@ fn uecm(ue: &UeId) -> Path {
     Path::new("/nudm-uecm/v1/").identifier(ue)
 }
 
-fn sdm(id: impl fmt::Display) -> Path {
-    Path::new("/nudm-sdm/v2/").value(id)
+fn sdm(ue: &UeId) -> Path {
+    Path::new("/nudm-sdm/v2/").identifier(ue)
 }
 
 impl AmfRegistration {
@@ -180,6 +177,67 @@ impl AmfRegistration {
             StatusCode::FORBIDDEN if answer.cause().is_none() => Ok(Self::Unspecified),
             _ => Err(answer.failure()),
         }
+    }
+}
+
+impl Facts for AmfRegistration {
+    fn facts(&self) -> Vec<Fact> {
+        match self {
+            Self::Registered(registration) => registration.facts(),
+            Self::NotRegistered => vec![Fact::plain("registration", "none over this access")],
+            Self::UnknownSubscriber => vec![Fact::plain("subscription", "unknown")],
+            Self::Unspecified => vec![Fact::plain(
+                "registration",
+                "none, or the subscription is unknown: the UDM does not say which",
+            )],
+        }
+    }
+}
+
+impl Facts for Registration {
+    fn facts(&self) -> Vec<Fact> {
+        let pei = match self.pei {
+            None => Fact::plain("pei", "absent"),
+            Some(pei) => match (pei.imeisv(), pei.imei()) {
+                (Some(imeisv), _) => {
+                    Fact::personal("pei", format_args!("imeisv-{}", imeisv.reveal()))
+                }
+                (None, Some(imei)) => Fact::personal("pei", format_args!("imei-{}", imei.reveal())),
+                (None, None) => Fact::plain("pei", "of a kind without an IMEI"),
+            },
+        };
+        let times = [
+            ("registrationTime", self.registration_time),
+            ("lastSynchronizationTime", self.last_synchronization_time),
+            ("date", self.date),
+        ];
+        let mut facts = vec![pei, Fact::plain("purgeFlag", self.purged)];
+        let times = times
+            .into_iter()
+            .filter_map(|(name, time)| Some(Fact::plain(name, time?)));
+        facts.extend(times);
+        let max_age = self.max_age.map(|max_age| max_age.as_secs());
+        facts.extend(max_age.map(|seconds| Fact::plain("max-age", seconds)));
+        facts
+    }
+}
+
+impl Facts for Translation {
+    fn facts(&self) -> Vec<Fact> {
+        let gpsi = self.gpsi.as_ref();
+        let gpsi = gpsi.map(|gpsi| Fact::personal("gpsi", gpsi.reveal()));
+        let supi = Fact::personal("supi", self.supi.reveal());
+        [supi].into_iter().chain(gpsi).collect()
+    }
+}
+
+impl Facts for Consent {
+    fn facts(&self) -> Vec<Fact> {
+        let consent = match self {
+            Self::Given => "CONSENT_GIVEN",
+            Self::NotGiven => "not given",
+        };
+        vec![Fact::plain("consent", consent)]
     }
 }
 

@@ -13,7 +13,9 @@ use tokio::time::Instant;
 
 use crate::identifiers::{gpsi, supi};
 use crate::nrf::N6Directory;
-use crate::sbi::{Answer, Client, Error, Operation, Path, ServiceName, Subject, from_json};
+use crate::sbi::{
+    Answer, Client, Error, Fact, Facts, Operation, Path, ServiceName, Subject, from_json,
+};
 
 /// The UPF as a consumer of its address information sees it. Cheap to clone.
 #[derive(Debug, Clone)]
@@ -69,9 +71,9 @@ impl Upf {
         deadline: Instant,
     ) -> Result<Option<UeIpInfo>, Error> {
         let path = Path::new("/nupf-gueip/v1/ue-ip-info?ue-ipv4-address=")
-            .literal(public)
+            .address(public)
             .literal("&port-number=")
-            .literal(port);
+            .address(port);
         let Some(directory) = &self.directory else {
             return self.ask(path, Subject::Anybody, deadline).await;
         };
@@ -91,6 +93,22 @@ impl Upf {
         self.search_ue_ip_info
             .get(path, subject, deadline, UeIpInfo::read)
             .await
+    }
+}
+
+impl Facts for UeIpInfo {
+    fn facts(&self) -> Vec<Fact> {
+        let supi = self.supi.as_ref();
+        let gpsi = self.gpsi.as_ref();
+        let private = self.private_ipv4;
+        let ip_domain = self.ip_domain.as_ref();
+        let facts = [
+            supi.map(|supi| Fact::personal("supi", supi.reveal())),
+            gpsi.map(|gpsi| Fact::personal("gpsi", gpsi.reveal())),
+            private.map(|address| Fact::personal("privateIpv4Address", address)),
+            ip_domain.map(|ip_domain| Fact::plain("ipDomain", ip_domain)),
+        ];
+        facts.into_iter().flatten().collect()
     }
 }
 

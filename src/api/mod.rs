@@ -33,6 +33,7 @@ use http_body_util::Full;
 use hyper::body::Incoming;
 use jiff::Timestamp;
 use tokio::time::Instant;
+use trace::{Tracer, Value};
 
 pub use error::{ApiError, ErrorCode};
 pub use operation::Operation;
@@ -82,6 +83,8 @@ pub struct Parts {
     pub tac_table: TacTable,
     /// Makes PPIDs; absent: there is no secret for them, and they cannot be asked for.
     pub ppids: Option<Ppids>,
+    /// Decides which requests are traced.
+    pub tracer: Tracer,
     /// Records decisions; absent: nobody wants them recorded.
     pub audit: Option<Audit>,
     /// Counts answers.
@@ -102,9 +105,33 @@ impl Api {
         }
     }
 
+    /// Answers one request, as part of the trace that its consumer began or that we record.
+    pub async fn handle(&self, request: Request<Incoming>) -> Response<Full<Bytes>> {
+        let Some(mut span) = self.parts.tracer.begin("request", request.headers()) else {
+            return self.answer_in_time(request).await;
+        };
+        if let Ok(route) = Route::of(request.uri().path(), &self.served) {
+            let version = Value::Word(route.served.version.as_str());
+            span.set("pei_bridge.version", version);
+            span.set(
+                "pei_bridge.operation",
+                Value::Word(route.operation.as_str()),
+            );
+        }
+        // Boxed: the rare way must not make the common one large.
+        let response = span.around(Box::pin(self.answer_in_time(request))).await;
+        let status = response.status();
+        let number = Value::Number(status.as_u16().into());
+        span.set("http.response.status_code", number);
+        if status.is_server_error() {
+            span.fail();
+        }
+        response
+    }
+
     /// Answers one request, whatever happens on the way: owns the deadline, the correlator, the
     /// count, the audit, and the last net below a bug of ours.
-    pub async fn handle(&self, request: Request<Incoming>) -> Response<Full<Bytes>> {
+    async fn answer_in_time(&self, request: Request<Incoming>) -> Response<Full<Bytes>> {
         let started = Instant::now();
         let route = Route::of(request.uri().path(), &self.served);
         let correlator = Correlator::of(request.headers(), correlator_form(route.as_ref()));
@@ -195,11 +222,13 @@ impl Api {
             }
         };
         let rules = route.rules();
+        let parsing = trace::step("parse");
         let body = body::read(body, self.body_read_timeout).await;
         check_content_type(&parts.headers, &body, rules)?;
         let Asking { device, asked } =
             request_json::parse(route.served.version, route.operation, body.complete()?)?;
         let question = question(device, &caller, route)?;
+        drop(parsing);
         let limiter = &self.parts.limiter;
         let refused = |refusal| refusal::of_limit(refusal, rules.codes);
         let may_ask = limiter.may_ask(&consumer, &question.query, now);
@@ -315,7 +344,8 @@ impl Api {
         trail: &mut Trail<'_>,
         deadline: Instant,
     ) -> Result<Arc<Caller>, ApiError> {
-        let caller = self.parts.authenticator.caller(parts, deadline).await;
+        let caller = self.parts.authenticator.caller(parts, deadline);
+        let caller = trace::stage("authenticate", caller).await;
         let caller = caller.map_err(|error| match error {
             AuthError::Unauthenticated(reason) => {
                 trail.reason = Some(reason.label());

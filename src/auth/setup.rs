@@ -154,12 +154,7 @@ fn distinct(auth: &config::Auth) -> Result<&[config::Issuer], AuthSetupError> {
 pub(super) fn client(auth: &config::Auth) -> Result<IssuerClient, AuthSetupError> {
     let tls = match tls::client_config(&auth.tls, &[b"http/1.1"]) {
         Err(TlsError::NoSystemAuthorities) if !auth.issuers.iter().any(needs_tls) => {
-            let nobody = rustls::RootCertStore::empty();
-            let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-            let builder = rustls::ClientConfig::builder_with_provider(provider)
-                .with_protocol_versions(rustls::ALL_VERSIONS)
-                .map_err(TlsError::Setup)?;
-            Arc::new(builder.with_root_certificates(nobody).with_no_client_auth())
+            tls::no_trust()?
         }
         config => config?,
     };

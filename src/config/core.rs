@@ -1,6 +1,7 @@
 //! `[core]` and its sections: the functions of the core, and how they are found and treated.
 
 use std::net::{Ipv4Addr, Ipv6Addr};
+use std::path::PathBuf;
 use std::time::Duration;
 
 use adapters::nrf::{PlmnId, Snssai};
@@ -37,6 +38,9 @@ pub struct Core {
     pub scp_discovers: bool,
     /// How a phone number or network access identifier becomes a SUPI.
     pub gpsi_to_supi: GpsiToSupi,
+    /// The table for `gpsi_to_supi = "file"`: CSV with the header `gpsi,supi`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub gpsi_to_supi_file: Option<PathBuf>,
     /// Which time `lastChecked` carries.
     pub last_checked: LastChecked,
     /// What a purged registration is worth.
@@ -99,6 +103,7 @@ impl Default for Core {
             scp: Vec::new(),
             scp_discovers: false,
             gpsi_to_supi: GpsiToSupi::Direct,
+            gpsi_to_supi_file: None,
             last_checked: LastChecked::Registration,
             purged: Purged::NotFound,
             connections_per_endpoint: DEFAULT_CONNECTIONS_PER_ENDPOINT,
@@ -127,6 +132,19 @@ pub enum GpsiToSupi {
     Direct,
     /// `Nudm_SDM` translates first; for a UDM that takes only SUPIs for `Nudm_UECM`.
     Translation,
+    /// A table of the operator's, for a UDM that takes only SUPIs and translates none.
+    File,
+}
+
+impl GpsiToSupi {
+    /// The word in the configuration.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Direct => "direct",
+            Self::Translation => "translation",
+            Self::File => "file",
+        }
+    }
 }
 
 /// `core.last_checked`

@@ -9,6 +9,7 @@ mod core;
 mod feeds;
 mod load;
 mod ppid;
+mod telemetry;
 mod tls;
 mod url;
 mod validate;
@@ -31,8 +32,9 @@ pub use core::{
 pub use feeds::{Callback, Feeds, IpDomainRule};
 pub use load::{ConfigError, Layers};
 pub use ppid::{Ppid, PpidSecret};
+pub use telemetry::{Otlp, Telemetry};
 pub use tls::{ClientCertificates, ClientTls, ServerTls};
-pub use url::{IssuerUrl, LinkUrl, PublicUrl, UrlError};
+pub use url::{CollectorUrl, IssuerUrl, LinkUrl, PublicUrl, UrlError};
 pub use values::{IdentifierKind, MultipleIdentifiers, SecretSource};
 
 use crate::api::Version;
@@ -70,6 +72,8 @@ pub struct Config {
     pub tac: Tac,
     /// What is logged.
     pub log: Log,
+    /// Who is told what requests go through.
+    pub telemetry: Telemetry,
 }
 
 /// `[api]`

@@ -56,6 +56,50 @@ impl IssuerUrl {
     }
 }
 
+/// Where spans are sent: `http` or `https`. They hold nothing personal and no secret.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct CollectorUrl(Uri);
+
+impl CollectorUrl {
+    /// Reads an absolute URL.
+    pub fn parse(text: &str) -> Result<Self, UrlError> {
+        let uri: Uri = text.parse().map_err(|_| UrlError::NoUrl)?;
+        let authority = uri.authority().ok_or(UrlError::NoUrl)?;
+        if authority.as_str().contains('@') || authority.host().is_empty() {
+            return Err(UrlError::NoUrl);
+        }
+        match uri.scheme_str() {
+            Some("http" | "https") => Ok(Self(uri)),
+            _ => Err(UrlError::NoUrl),
+        }
+    }
+
+    /// The URL as a request names it.
+    pub fn uri(&self) -> &Uri {
+        &self.0
+    }
+
+    /// Whether TLS is spoken there.
+    pub fn is_https(&self) -> bool {
+        self.0.scheme() == Some(&Scheme::HTTPS)
+    }
+}
+
+impl TryFrom<String> for CollectorUrl {
+    type Error = UrlError;
+
+    fn try_from(text: String) -> Result<Self, UrlError> {
+        Self::parse(&text)
+    }
+}
+
+impl From<CollectorUrl> for String {
+    fn from(url: CollectorUrl) -> Self {
+        url.0.to_string()
+    }
+}
+
 fn is_loopback(host: &str) -> bool {
     let address = host.trim_start_matches('[').trim_end_matches(']');
     host.eq_ignore_ascii_case("localhost")

@@ -2,7 +2,7 @@
 
 use super::{
     AuditSink, AuthMode, ClientCertificates, ClientTls, Config, ConfigError, Core, Discovered,
-    DpopMode, ServerTls,
+    DpopMode, GpsiToSupi, ServerTls,
 };
 
 /// No machine has more processors for us; what is beyond is a slip of the pen.
@@ -40,6 +40,24 @@ impl Config {
                 "has no effect while cache.equipment is \"0s\"",
             ));
         }
+        let otlp = &self.telemetry.otlp;
+        if !(0.0..=1.0).contains(&otlp.sample_ratio) {
+            return Err(invalid(
+                "telemetry.otlp.sample_ratio",
+                "must be from 0 to 1",
+            ));
+        }
+        if otlp.queue_entries == 0 {
+            return Err(invalid(
+                "telemetry.otlp.queue_entries",
+                "must be at least 1",
+            ));
+        }
+        both_or_neither(
+            &otlp.tls,
+            "telemetry.otlp.tls.certificate_file",
+            "telemetry.otlp.tls.key_file",
+        )?;
         crate::telemetry::logs::filter(&self.log.level)
             .map(drop)
             .map_err(|_| invalid("log.level", "is no level (error, warn, info, debug, trace)"))
@@ -225,6 +243,12 @@ impl Config {
             ));
         }
         validate_nrf(core)?;
+        if core.gpsi_to_supi == GpsiToSupi::File && core.gpsi_to_supi_file.is_none() {
+            return Err(invalid(
+                "core.gpsi_to_supi_file",
+                "is needed for core.gpsi_to_supi = \"file\"",
+            ));
+        }
         for (key, zero) in [
             (
                 "core.connections_per_endpoint",

@@ -30,7 +30,7 @@ impl Instances {
         // Some NRFs take subscriptions only from whom they know.
         let known = self.registered.wait_for(|&times| times > 0);
         let known = upkeep.stop.run_until_cancelled(known).await;
-        if !known.is_some_and(|known| known.is_ok()) {
+        if known.is_none_or(|known| known.is_err()) {
             return;
         }
         let notifications = Notifications::new(&self.discovery);
@@ -60,7 +60,7 @@ async fn count(mut live: watch::Receiver<usize>, upkeep: &Upkeep) {
         }
         before = now;
         let changed = upkeep.stop.run_until_cancelled(live.changed()).await;
-        if !changed.is_some_and(|changed| changed.is_ok()) {
+        if changed.is_none_or(|changed| changed.is_err()) {
             break;
         }
     }

@@ -27,7 +27,7 @@ pub struct Equipment {
 pub struct EquipmentLookup {
     source: Source,
     remembered: Remembered<UeId, Equipment>,
-    is_fed: bool,
+    by_supi_alone: bool,
     /// Where no feed tells of changes.
     lifetime: Duration,
 }
@@ -41,7 +41,7 @@ impl EquipmentLookup {
         metrics: Arc<LookupMetrics>,
         feed: Option<Arc<Feed>>,
     ) -> Self {
-        let is_fed = feed.is_some();
+        let by_supi_alone = feed.is_some() || config.core.gpsi_to_supi == GpsiToSupi::File;
         let lifetimes = Lifetimes {
             known: config.cache.equipment,
             entries: config.cache.equipment_entries,
@@ -59,15 +59,15 @@ impl EquipmentLookup {
                 metrics: metrics.clone(),
             },
             remembered: Remembered::new(CacheName::Equipment, &lifetimes, config, metrics),
-            is_fed,
+            by_supi_alone,
             lifetime: config.cache.equipment,
         }
     }
 
-    /// Whether the core is to tell of changes, which needs one name for each subscription: the
-    /// permanent one.
-    pub(super) fn is_fed(&self) -> bool {
-        self.is_fed
+    /// Whether a subscription needs one name here, the permanent one: the core tells of changes by
+    /// whatever name, and the operator's table may change behind a public one.
+    pub(super) fn by_supi_alone(&self) -> bool {
+        self.by_supi_alone
     }
 
     /// The core told unasked that a subscription uses this device.
@@ -127,7 +127,8 @@ impl Source {
             (GpsiToSupi::Translation, UeId::Gpsi(_)) => {
                 Some(UeId::Supi(self.subscription.supi(ue_id, deadline).await?))
             }
-            (GpsiToSupi::Direct, _) | (_, UeId::Supi(_)) => None,
+            // The table was asked before: what has no SUPI there does not come here.
+            (GpsiToSupi::Direct | GpsiToSupi::File, _) | (_, UeId::Supi(_)) => None,
         };
         self.registered_device(supi.as_ref().unwrap_or(ue_id), deadline)
             .await

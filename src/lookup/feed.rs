@@ -251,13 +251,13 @@ mod tests {
         let feed = Feed::new(SHORT);
         let unfed = Until::new(SHORT, Life::NONE);
         feed.begin();
-        let fed = Until::new(LONG, feed.life());
+        let long_lived = Until::new(LONG, feed.life());
         feed.end();
-        for (until, feed) in [(unfed, None), (fed, Some(&feed))] {
+        for (until, feed) in [(unfed, None), (long_lived, Some(&feed))] {
             assert!(until.was_ahead(Duration::ZERO, feed));
         }
         pass(SHORT * 2).await;
-        for (until, feed) in [(unfed, None), (fed, Some(&feed))] {
+        for (until, feed) in [(unfed, None), (long_lived, Some(&feed))] {
             assert!(!until.was_ahead(SHORT / 2, feed));
             assert!(until.was_ahead(SHORT * 2, feed));
         }
@@ -265,7 +265,7 @@ mod tests {
         feed.begin();
         feed.end();
         feed.begin();
-        assert!(!fed.was_ahead(LONG, Some(&feed)));
+        assert!(!long_lived.was_ahead(LONG, Some(&feed)));
     }
 
     #[test]

@@ -2,7 +2,8 @@
 //!
 //! The one place that knows both sides: what a consumer may ask with, and what the core can be
 //! asked. It knows neither HTTP nor JSON of either side. Read in this order: [`question`], this file,
-//! [`session`] (whose session is this address), [`subscription`] (public to permanent identifier),
+//! [`session`] (whose session is this address), [`subscription`] (public to permanent identifier, by
+//! the core or by the operator's table, [`provisioned`]),
 //! [`consent`] (may it be disclosed), [`equipment`] (which device); below them all
 //! [`remembered`], which asks the core once and keeps the answer for as long as it may, and
 //! [`feed`], by which it may for longer. What the core tells unasked comes in through [`changes`].
@@ -13,6 +14,7 @@ mod domains;
 pub mod equipment;
 pub mod feed;
 pub mod nat;
+pub mod provisioned;
 mod question;
 mod remembered;
 pub mod session;
@@ -21,7 +23,7 @@ pub mod subscription;
 use std::sync::Arc;
 
 use adapters::bsf::Bsf;
-use adapters::sbi;
+use adapters::sbi::{self, Steps};
 use adapters::udm::Udm;
 use adapters::upf::Upf;
 use device::{Supi, UeId};
@@ -38,6 +40,7 @@ use changes::{Changes, ConsentChanges, EquipmentChanges};
 use consent::{Authority, ConsentFeed, ConsentLookup, Disclosure};
 use equipment::EquipmentLookup;
 use feed::Feed;
+use provisioned::Provisioned;
 use question::{Identifier, identifiers};
 use session::SessionLookup;
 use subscription::SubscriptionLookup;
@@ -170,6 +173,10 @@ pub struct CoreFunctions {
     pub bsf: Option<Bsf>,
     /// Translations of public addresses; absent where the deployment has none.
     pub upf: Option<Upf>,
+    /// The operator's own table from GPSI to SUPI; absent where the UDM is asked.
+    pub provisioned: Option<Provisioned>,
+    /// Where it is told what became of each step; absent: nobody wants to see it.
+    pub steps: Option<Steps>,
 }
 
 impl Lookup {
@@ -180,7 +187,13 @@ impl Lookup {
         config: &Config,
         metrics: &Arc<LookupMetrics>,
     ) -> (Self, Changes) {
-        let CoreFunctions { udm, bsf, upf } = core;
+        let CoreFunctions {
+            udm,
+            bsf,
+            upf,
+            provisioned,
+            steps,
+        } = core;
         let feeds = &config.feeds;
         let sessions = feeds
             .sessions
@@ -196,11 +209,12 @@ impl Lookup {
             .clone()
             .map(|feed| ConsentFeed { feed, wanted });
         let (udm, metrics) = (|| udm.clone(), || metrics.clone());
-        let subscription = SubscriptionLookup::new(udm(), config, metrics(), feed.clone());
+        let subscription =
+            SubscriptionLookup::new(udm(), provisioned, config, metrics(), feed.clone());
         let subscription = Arc::new(subscription);
         let lookup = Self {
             supported: config.api.supported_identifiers.clone(),
-            session: SessionLookup::new(bsf, upf, sessions.clone(), config, metrics()),
+            session: SessionLookup::new(bsf, upf, sessions.clone(), steps, config, metrics()),
             consent: Arc::new(ConsentLookup::new(udm(), config, metrics(), fed_consent)),
             equipment: Arc::new(EquipmentLookup::new(
                 udm(),
@@ -359,10 +373,9 @@ impl Walk<'_> {
     }
 
     async fn by_identifier(&mut self, identifier: &Identifier) -> Result<Answer, LookupError> {
-        let subscription = self
-            .lookup
-            .subscription_of(identifier, self.several, self.deadline)
-            .await?;
+        let lookup = self.lookup;
+        let subscription = lookup.subscription_of(identifier, self.several, self.deadline);
+        let subscription = trace::stage("subscription", subscription).await?;
         self.permitted_device(subscription, Some(identifier)).await
     }
 
@@ -412,19 +425,17 @@ impl Walk<'_> {
                 // One name from here on, whichever identifier was asked with.
                 *subscription = UeId::Supi(supi.clone());
                 let disclosure = self.lookup.consent.of(&supi, self.wanted, self.deadline);
+                let disclosure = trace::stage("consent", disclosure);
                 (disclosure.await?, Some(supi))
             }
         };
-        if self.lookup.equipment.is_fed() && matches!(subscription, UeId::Gpsi(_)) {
-            // What is told of a subscription is told of it by whatever name.
+        if self.lookup.equipment.by_supi_alone() && matches!(subscription, UeId::Gpsi(_)) {
             let supi = self.lookup.subscription.supi(subscription, self.deadline);
             *subscription = UeId::Supi(supi.await?);
         }
-        let equipment = self
-            .lookup
-            .equipment
-            .of(subscription, public_name, self.deadline)
-            .await?;
+        let equipment = &self.lookup.equipment;
+        let equipment = equipment.of(subscription, public_name, self.deadline);
+        let equipment = trace::stage("equipment", equipment).await?;
         let disclosure = match consenting {
             // A refusal that was told while the core was asked for the device.
             Some(supi) if self.lookup.consent.words_told() != consents_told => {

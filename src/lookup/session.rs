@@ -10,6 +10,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use adapters::bsf::{Bsf, Ipv4Binding, PcfBinding};
+use adapters::sbi::{Fact, Steps};
 use adapters::upf::{UeIpInfo, Upf};
 use device::{Gpsi, Ipv4Query, Supi, UeId, session_ipv4, session_ipv6};
 use tokio::time::Instant;
@@ -45,6 +46,7 @@ impl SessionLookup {
         bsf: Option<Bsf>,
         upf: Option<Upf>,
         sessions: Option<Arc<SessionTable>>,
+        steps: Option<Steps>,
         config: &Config,
         metrics: Arc<LookupMetrics>,
     ) -> Self {
@@ -66,6 +68,7 @@ impl SessionLookup {
                 private_ip_domain: config.nat.private_ip_domain.clone(),
                 ip_domains: IpDomains::of(&config.nat),
                 sessions,
+                steps,
                 metrics: metrics.clone(),
             },
             remembered: Remembered::new(CacheName::Session, &lifetimes, config, metrics),
@@ -147,6 +150,8 @@ struct Source {
     private_ip_domain: Option<String>,
     ip_domains: IpDomains,
     sessions: Option<Arc<SessionTable>>,
+    /// Tells what was found without a question to whoever wants to see it.
+    steps: Option<Steps>,
     metrics: Arc<LookupMetrics>,
 }
 
@@ -224,6 +229,7 @@ impl Source {
         deadline: Instant,
     ) -> Result<Behind, LookupError> {
         if let Some(private) = self.pools.by_port(public, port) {
+            self.note_pool(&private);
             return Ok(Behind::Address(private));
         }
         let Some(upf) = &self.upf else {
@@ -249,6 +255,18 @@ impl Source {
         })
     }
 
+    fn note_pool(&self, private: &PrivateAddress) {
+        if let Some(steps) = &self.steps {
+            let address = Fact::personal("privateIpv4Address", private.address);
+            let space = match &private.space {
+                AddressSpace::Domain(domain) => Fact::plain("ipDomain", domain),
+                AddressSpace::Network => Fact::plain("ipDomain", "the whole network"),
+                AddressSpace::Unknown => Fact::plain("ipDomain", "not known"),
+            };
+            steps.note("nat.pools", vec![address, space]);
+        }
+    }
+
     /// The subscription of what stands behind a public address.
     async fn resolve(&self, behind: Behind, public: Ipv4Addr, deadline: Instant) -> Fetched {
         match behind {
@@ -262,7 +280,10 @@ impl Source {
     /// By private address. The public one tells the address space, where a pool knows it.
     async fn by_private(&self, public: Ipv4Addr, private: Ipv4Addr, deadline: Instant) -> Fetched {
         match self.pools.by_private(public, private) {
-            Some(private) => self.bound(&private, deadline).await,
+            Some(private) => {
+                self.note_pool(&private);
+                self.bound(&private, deadline).await
+            }
             // The pool owns the public address and says that this private one is not behind it.
             None if self.pools.cover(public) => Err(LookupError::UnknownSubscription),
             None => self.bound(&unmapped(private), deadline).await,

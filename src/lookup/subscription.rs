@@ -12,22 +12,27 @@ use tokio::time::Instant;
 
 use super::LookupError;
 use super::feed::Feed;
+use super::provisioned::Provisioned;
 use super::remembered::{Correction, Lifetimes, Remembered, Told};
 use crate::config::Config;
 use crate::telemetry::metrics::{CacheName, LookupMetrics};
 
-/// SUPIs by GPSI, from memory or from the UDM.
+/// SUPIs by GPSI, from memory or from the UDM, or from the operator's own table.
 pub struct SubscriptionLookup {
     udm: Udm,
+    /// Takes the place of the UDM.
+    provisioned: Option<Provisioned>,
     remembered: Remembered<Gpsi, Supi>,
 }
 
 impl SubscriptionLookup {
-    /// Asks this UDM and remembers what the configuration allows.
+    /// Asks this UDM and remembers what the configuration allows; or asks the operator's table,
+    /// which is nearer than any memory.
     ///
     /// A number that moves to another SIM is told by the feed of equipment, when that SIM registers.
     pub fn new(
         udm: Udm,
+        provisioned: Option<Provisioned>,
         config: &Config,
         metrics: Arc<LookupMetrics>,
         feed: Option<Arc<Feed>>,
@@ -41,6 +46,7 @@ impl SubscriptionLookup {
         };
         Self {
             udm,
+            provisioned,
             remembered: Remembered::new(CacheName::Subscription, &lifetimes, config, metrics),
         }
     }
@@ -51,6 +57,11 @@ impl SubscriptionLookup {
             UeId::Supi(supi) => return Ok(supi.clone()),
             UeId::Gpsi(gpsi) => gpsi,
         };
+        if let Some(provisioned) = &self.provisioned {
+            return provisioned
+                .supi(gpsi)
+                .ok_or(LookupError::UnknownSubscription);
+        }
         let ask = async |deadline| {
             let translation = self.udm.id_translation(ue_id, deadline).await?;
             let translation = translation.ok_or(LookupError::UnknownSubscription)?;

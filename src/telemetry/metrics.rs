@@ -15,6 +15,8 @@ use crate::feeds::FeedMetrics;
 use crate::limits::LimitMetrics;
 use crate::server::callback::CallbackMetrics;
 
+use super::otlp::OtlpMetrics;
+
 /// Buckets in seconds: answers from memory take microseconds, answers from a core milliseconds.
 const DURATION_BUCKETS: [f64; 14] = [
     0.000_05, 0.000_1, 0.000_25, 0.000_5, 0.001, 0.002_5, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1.0,
@@ -44,6 +46,8 @@ pub struct Metrics {
     pub feeds: Arc<FeedMetrics>,
     /// Calls to the core.
     pub core: adapters::sbi::Metrics,
+    /// Spans for a collector.
+    pub otlp: OtlpMetrics,
 }
 
 impl Metrics {
@@ -60,6 +64,7 @@ impl Metrics {
             callback: Arc::new(CallbackMetrics::register(&registry)?),
             feeds: Arc::new(FeedMetrics::register(&registry)?),
             core: adapters::sbi::Metrics::register(&registry)?,
+            otlp: OtlpMetrics::register(&registry)?,
             registry,
         })
     }

@@ -1,4 +1,5 @@
-//! What an operator sees of a running bridge: logs and metrics. Nothing personal passes here.
+//! What an operator sees of a running bridge: logs, metrics and traces. Nothing personal passes here.
 
 pub mod logs;
 pub mod metrics;
+pub mod otlp;

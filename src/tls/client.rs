@@ -42,6 +42,15 @@ pub fn client_config(tls: &ClientTls, alpn: &[&[u8]]) -> Result<Arc<ClientConfig
     Ok(Arc::new(config))
 }
 
+/// For connections in clear, of which none will ask for it: trusts nobody.
+pub(crate) fn no_trust() -> Result<Arc<ClientConfig>, TlsError> {
+    let config = ClientConfig::builder_with_provider(provider())
+        .with_protocol_versions(rustls::ALL_VERSIONS)?
+        .with_root_certificates(RootCertStore::empty())
+        .with_no_client_auth();
+    Ok(Arc::new(config))
+}
+
 /// What the system trusts. Stores hold a certificate now and then that nobody can read: what it
 /// would have vouched for is refused, the others serve.
 fn system_authorities() -> Result<RootCertStore, TlsError> {

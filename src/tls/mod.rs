@@ -17,6 +17,7 @@ use rustls::crypto::CryptoProvider;
 pub use client::client_config;
 pub use server::ListenerTls;
 
+pub(crate) use client::no_trust;
 pub(crate) use server::HTTP2;
 
 /// Why certificates, keys or authorities cannot be used. Names files, never what is in them.

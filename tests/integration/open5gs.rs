@@ -1,10 +1,15 @@
 //! A core that is not the specification: the dialect of Open5GS (real-cores.md).
 
-use serde_json::json;
-use simcore::{Dialect, Options};
+use std::path::{Path, PathBuf};
 
-use crate::support::Rig;
+use pei_bridge::config::{Config, GpsiToSupi, Purged};
+use serde_json::json;
+use simcore::{Dialect, NfType, Options};
+
+use crate::network::Network;
 use crate::support::control::{GET_3GPP, GET_BINDINGS, GET_NON_3GPP};
+use crate::support::process::file;
+use crate::support::{Bridge, Rig, eventually};
 
 async fn open5gs() -> Rig {
     let options = Options {
@@ -116,5 +121,126 @@ async fn many_answers_at_once_do_not_break_the_connection() {
             "{}",
             answer.json()
         );
+    }
+}
+
+/// The operator's table, with a row that is none.
+fn table() -> PathBuf {
+    file(
+        ".csv",
+        "gpsi,supi\nmsisdn-123456789,imsi-001010000000001\nbad,row\n\
+         extid-123456789@domain.com,imsi-001010000000001\n",
+    )
+}
+
+fn by_table(config: &mut Config, table: &Path) {
+    config.core.gpsi_to_supi = GpsiToSupi::File;
+    config.core.gpsi_to_supi_file = Some(table.to_owned());
+}
+
+/// The whole path, from what a consumer knows to the device.
+async fn leads_to_the_device(bridge: &Bridge) {
+    for body in [
+        json!({"phoneNumber": "+123456789"}),
+        json!({"networkAccessIdentifier": "123456789@domain.com"}),
+    ] {
+        eventually("the device is told", async || {
+            let answer = bridge.ask(&body).await;
+            (answer.status == 200).then(|| answer.is_imei("490154203237518"))
+        })
+        .await;
+    }
+    bridge
+        .ask(&json!({"phoneNumber": "+34600000002"}))
+        .await
+        .is_error(404, "NOT_FOUND");
+}
+
+#[tokio::test]
+async fn a_phone_number_leads_to_the_device() {
+    let table = table();
+    let options = Options {
+        dialect: Dialect::Open5gs,
+        ..Options::default()
+    };
+    let rig = Rig::with(options, |config| by_table(config, &table)).await;
+    leads_to_the_device(&rig.bridge).await;
+}
+
+#[tokio::test]
+async fn a_phone_number_leads_to_the_device_through_the_nrf() {
+    let instances = [
+        (NfType::Nrf, 1),
+        (NfType::Udm, 1),
+        (NfType::Bsf, 1),
+        (NfType::Upf, 1),
+    ];
+    let network = Network::start(&instances, |options| options.dialect = Dialect::Open5gs).await;
+    let mut config = network.config();
+    by_table(&mut config, &table());
+    config.core.discovery.requester_nf_type = "AF".to_owned();
+    let bridge = Bridge::start(&config);
+    leads_to_the_device(&bridge).await;
+    let forgets = network.control.count("RegisterNFInstance").await;
+    let nrf = &network.one(NfType::Nrf).id;
+    network.control.order(nrf, "restart").await;
+    eventually("it registers again at an NRF that forgot it", async || {
+        (network.control.count("RegisterNFInstance").await > forgets).then_some(())
+    })
+    .await;
+    leads_to_the_device(&bridge).await;
+}
+
+#[tokio::test]
+async fn a_phone_number_leads_to_the_device_through_the_scp() {
+    let instances = [(NfType::Scp, 1), (NfType::Udm, 1)];
+    let network = Network::start(&instances, |options| options.dialect = Dialect::Open5gs).await;
+    let mut config = network.config();
+    by_table(&mut config, &table());
+    config.core.nrf.clear();
+    config.core.udm = network.roots(NfType::Udm);
+    config.core.scp = network.roots(NfType::Scp);
+    let bridge = Bridge::start(&config);
+    leads_to_the_device(&bridge).await;
+}
+
+/// Another SIM has the number: whoever asks after the file changed is told its device, whatever is
+/// remembered of the former one.
+#[tokio::test]
+async fn a_table_that_changes_is_read_again() {
+    let table = table();
+    let rig = Rig::with(Options::default(), |config| by_table(config, &table)).await;
+    let body = json!({"phoneNumber": "+123456789"});
+    rig.bridge.ask(&body).await.is_imei("490154203237518");
+    std::fs::write(&table, "no table at all\n").unwrap();
+    tokio::time::sleep(std::time::Duration::from_millis(1500)).await;
+    rig.bridge.ask(&body).await.is_imei("490154203237518");
+    std::fs::write(&table, "gpsi,supi\nmsisdn-123456789,imsi-001010000000002\n").unwrap();
+    eventually("the other device is told", async || {
+        let answer = rig.bridge.ask(&body).await;
+        (answer.json()["imei"] == "356938035643809").then_some(())
+    })
+    .await;
+}
+
+/// A purged registration is still 200 there, over either access.
+#[tokio::test]
+async fn a_purged_registration_is_no_device_unless_the_operator_says_so() {
+    let table = file(
+        ".csv",
+        "gpsi,supi\nmsisdn-34600000009,imsi-001010000000009\n",
+    );
+    for (purged, status) in [(Purged::NotFound, 404), (Purged::LastKnown, 200)] {
+        let options = Options {
+            dialect: Dialect::Open5gs,
+            ..Options::default()
+        };
+        let rig = Rig::with(options, |config| {
+            by_table(config, &table);
+            config.core.purged = purged;
+        })
+        .await;
+        let answer = rig.ask(&json!({"phoneNumber": "+34600000009"})).await;
+        assert_eq!(answer.status, status, "{}", answer.json());
     }
 }

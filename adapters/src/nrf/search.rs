@@ -9,7 +9,9 @@ use uuid::Uuid;
 
 use super::network::{PlmnId, Snssai};
 use super::profile::{SearchResult, SearchResultJson};
-use crate::sbi::{Answer, Client, Error, NfType, Operation, Path, ServiceName, Subject};
+use crate::sbi::{
+    Answer, Client, Error, Fact, Facts, NfType, Operation, Path, ServiceName, Subject,
+};
 
 /// Which instances of a network function are wanted.
 #[derive(Debug, Clone)]
@@ -110,7 +112,10 @@ impl Search {
         deadline: Instant,
     ) -> Result<SearchResult, Error> {
         let address = json!({"ipv4Addr": address}).to_string();
-        let path = criteria.path().literal("&upf-n6-ip=").value(address);
+        let path = criteria
+            .path()
+            .literal("&upf-n6-ip=")
+            .encoded_address(address);
         self.ask(path, deadline).await
     }
 
@@ -120,6 +125,18 @@ impl Search {
             _ => Err(answer.failure()),
         };
         self.0.get(path, Subject::Anybody, deadline, read).await
+    }
+}
+
+impl Facts for SearchResult {
+    fn facts(&self) -> Vec<Fact> {
+        let mut facts = vec![
+            Fact::plain("nfInstances", self.profiles),
+            Fact::plain("apiRoots", self.instances.len()),
+        ];
+        let period = self.validity_period;
+        facts.extend(period.map(|seconds| Fact::plain("validityPeriod", seconds)));
+        facts
     }
 }
 

@@ -8,7 +8,7 @@ use http::uri::PathAndQuery;
 use http::{HeaderMap, HeaderValue, Method};
 use serde::Serialize;
 
-use super::request::{Question, encode};
+use super::request::{Observed, Question, encode};
 use super::{ApiRoot, Error, Path, ServiceName, Subject};
 
 /// A body with its type.
@@ -279,6 +279,7 @@ impl Change {
             path: &self.resource.path,
             content: self.content.as_ref(),
             resource: Some(&self.resource),
+            observed: Observed::default(),
         }
     }
 }

@@ -1,6 +1,7 @@
 //! One network function: what is sent to it, and what is sent again.
 
 use std::future::poll_fn;
+use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
@@ -21,7 +22,7 @@ use super::response::Answer;
 use super::retry_budget::RetryBudget;
 use super::selection::History;
 use super::tokens::Tokens;
-use super::{ApiRoot, Content, Error, Instance, NfType, Resource, Settings};
+use super::{ApiRoot, Content, Error, Instance, NfType, Resource, Settings, Steps, proxy, steps};
 
 /// The client of one network function with all its instances. Cheap to clone.
 ///
@@ -120,12 +121,33 @@ impl Client {
             .load(Ordering::Acquire)
     }
 
+    /// Waits until an instance is known, reachable or not; at once where a proxy chooses.
+    pub async fn until_known(&self) {
+        let Inner { shared, roster, .. } = &*self.inner;
+        if matches!(self.inner.route, Route::Delegated(..)) {
+            return;
+        }
+        loop {
+            let mut changed = pin!(shared.attempted.notified());
+            // From here on no change is missed.
+            changed.as_mut().enable();
+            if !roster.pool().members.is_empty() {
+                return;
+            }
+            changed.await;
+        }
+    }
+
     pub(super) fn nf(&self) -> NfType {
         self.inner.shared.nf
     }
 
     pub(crate) fn metrics(&self) -> &Metrics {
         &self.inner.metrics
+    }
+
+    pub(super) fn steps(&self) -> Option<&Steps> {
+        self.inner.shared.settings.steps.as_ref()
     }
 
     /// Sends the request, again where that is allowed, and gives the last answer, whatever its
@@ -205,6 +227,9 @@ impl Inner {
             };
             let mut attempt = self.attempt(question, resource, history).await?;
             sent += 1;
+            if let Some(steps) = question.observed.steps {
+                steps.sent(self.describe(&attempt, resource));
+            }
             let authorization = token.as_ref().map(|token| token.header());
             let answered = self
                 .send(question, resource, &mut attempt, authorization, deadline)
@@ -287,12 +312,39 @@ impl Inner {
         let sender = attempt.lease.sender.take().ok_or(Failure::Untouched)?;
         let mut answer = exchange(sender, head, body, self.limit()).await?;
         attempt.settle(&answer);
+        if let Some(steps) = question.observed.steps {
+            let delegated = matches!(self.route, Route::Delegated(..));
+            let chosen = delegated.then(|| proxy::chosen(answer.headers()));
+            steps.answered(answer.status().as_u16(), chosen);
+        }
         if answer.status() == StatusCode::CREATED {
             let known = resource.and_then(Resource::root).or(attempt.target());
             let asked = known.unwrap_or(&attempt.lease.member.instance.root);
             answer.locate(asked, &self.route);
         }
         Ok(answer)
+    }
+
+    /// Whom an attempt is at, for whoever wires the bridge to the core.
+    fn describe(&self, attempt: &Attempt<'_>, resource: Option<&Resource>) -> steps::Attempt {
+        let asked = &attempt.lease.member.instance;
+        let instance = attempt
+            .target
+            .as_ref()
+            .map(|target| &target.member.instance);
+        let instance = instance.unwrap_or(asked);
+        let root = resource.and_then(Resource::root).unwrap_or(&instance.root);
+        steps::Attempt {
+            root: root.clone(),
+            nf_instance_id: instance.nf_instance_id,
+            found: match (&self.route, instance.nf_instance_id) {
+                (Route::Delegated(..), _) => steps::Found::ChosenByProxy,
+                (_, Some(_)) => steps::Found::Discovered,
+                (_, None) => steps::Found::Configured,
+            },
+            via: self.route.proxy().map(|_| asked.root.clone()),
+            status: None,
+        }
     }
 
     /// What follows this outcome.

@@ -1,15 +1,18 @@
 //! One operation of a network function: the walk of a call from its path to its typed outcome,
-//! timed and counted.
+//! timed, counted, and told to whoever wants to see it.
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use http::Method;
 use tokio::time::{Instant, timeout_at};
+use trace::{Kind, Span, Value};
 
 use super::metrics::OperationMetrics;
-use super::request::{Path, Question};
+use super::request::{Observed, Path, Question};
 use super::response::{Answer, loggable};
-use super::{Change, Client, Error, ServiceName, Subject};
+use super::steps::{CallSteps, Shown};
+use super::{Change, Client, Error, Facts, ServiceName, Subject};
 
 /// An operation, named as its OpenAPI file names it. Cheap to clone.
 #[derive(Debug, Clone)]
@@ -38,16 +41,21 @@ impl Operation {
     ///
     /// Before `deadline` or never: this is the one timer of the call, and dropping the future
     /// cancels it in the core as well.
-    pub(crate) async fn get<T>(
+    pub(crate) async fn get<T: Facts>(
         &self,
         path: Path,
         subject: Subject<'_>,
         deadline: Instant,
         read: impl FnOnce(&Answer) -> Result<T, Error>,
     ) -> Result<T, Error> {
+        let steps = self.steps(Method::GET, || path.shown());
         let path = path.build()?;
         let question = Question::get(self.service, subject, &path);
-        self.ask(&question, deadline, read).await
+        let result = self.ask(question, steps.as_ref(), deadline, read).await;
+        if let Some(steps) = steps {
+            steps.end(result.as_ref().map(Facts::facts).map_err(|error| *error));
+        }
+        result
     }
 
     /// Changes something at the core and reads the answer, whatever its status, with `read`;
@@ -58,33 +66,78 @@ impl Operation {
         deadline: Instant,
         read: impl FnOnce(&Answer) -> Result<T, Error>,
     ) -> Result<T, Error> {
-        self.ask(&change.question(self.service), deadline, read)
-            .await
+        let question = change.question(self.service);
+        let steps = self.steps(question.method.clone(), || {
+            Shown::below_service(question.path.as_str())
+        });
+        let result = self.ask(question, steps.as_ref(), deadline, read).await;
+        if let Some(steps) = steps {
+            steps.end(result.as_ref().map(|_| Vec::new()).map_err(|error| *error));
+        }
+        result
     }
 
     async fn ask<T>(
         &self,
-        question: &Question<'_>,
+        question: Question<'_>,
+        steps: Option<&CallSteps>,
         deadline: Instant,
         read: impl FnOnce(&Answer) -> Result<T, Error>,
     ) -> Result<T, Error> {
         let call = Call::begin(&self.metrics);
+        let mut span = trace::child(self.name, Kind::Client);
+        let question = Question {
+            observed: Observed {
+                steps,
+                trace: span.as_ref().map(Span::context),
+            },
+            ..question
+        };
+        let mut status = None;
         let answered = async {
-            let answer = self.client.ask(question, deadline).await?;
-            read(&answer).inspect_err(|error| self.report(*error, &answer))
+            let answer = self.client.ask(&question, deadline).await?;
+            status = Some(answer.status().as_u16());
+            read(&answer).inspect_err(|error| self.report(*error, &answer, steps))
         };
         let result = timeout_at(deadline, answered)
             .await
             .unwrap_or(Err(Error::DeadlinePassed));
+        if let Some(span) = &mut span {
+            self.describe(span, status, result.as_ref().err());
+        }
         call.end(&result);
         result
     }
 
+    fn steps(&self, method: Method, path: impl FnOnce() -> Shown) -> Option<CallSteps> {
+        let steps = self.client.steps()?;
+        let nf = self.client.nf().name();
+        Some(CallSteps::begin(steps, nf, self.name, method, path()))
+    }
+
+    /// Says in the trace what became of the call.
+    fn describe(&self, span: &mut Span, status: Option<u16>, error: Option<&Error>) {
+        span.set("pei_bridge.nf", Value::Word(self.client.nf().name()));
+        span.set("pei_bridge.service", Value::Word(self.service.name()));
+        if let Some(status) = status {
+            span.set("http.response.status_code", Value::Number(status.into()));
+        }
+        if let Some(error) = error {
+            span.set("error.type", Value::Word(error.label()));
+            span.fail();
+        }
+    }
+
     /// Tells the operator what the consumer is not told. The path is personal and stays out.
-    fn report(&self, error: Error, answer: &Answer) {
+    fn report(&self, error: Error, answer: &Answer, steps: Option<&CallSteps>) {
         let (nf, operation) = (self.client.nf().name(), self.name);
         let status = answer.status().as_u16();
         let outcome = error.label();
+        if let Some(steps) = steps
+            && let Some(cause) = answer.cause()
+        {
+            steps.refused(loggable(&cause).unwrap_or("(not shown)"));
+        }
         if !matches!(error, Error::Refused { .. }) {
             tracing::debug!(nf, operation, status, outcome, "no usable answer");
         } else if self.log_allowance.take() {

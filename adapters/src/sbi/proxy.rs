@@ -6,6 +6,8 @@ use std::sync::Arc;
 use device::UeId;
 use http::header::HeaderName;
 use http::{HeaderMap, HeaderValue};
+use percent_encoding::{AsciiSet, CONTROLS, utf8_percent_encode};
+use uuid::Uuid;
 
 use super::endpoint::{Lease, Shared};
 use super::instance::Subject;
@@ -17,6 +19,7 @@ use super::{ApiRoot, Error, Instance, NfType, Resource, Settings};
 
 static TARGET_API_ROOT: HeaderName = HeaderName::from_static("3gpp-sbi-target-apiroot");
 static ROUTING_BINDING: HeaderName = HeaderName::from_static("3gpp-sbi-routing-binding");
+static PRODUCER_ID: HeaderName = HeaderName::from_static("3gpp-sbi-producer-id");
 static TARGET_NF_TYPE: HeaderName = HeaderName::from_static("3gpp-sbi-discovery-target-nf-type");
 static SERVICE_NAMES: HeaderName = HeaderName::from_static("3gpp-sbi-discovery-service-names");
 static TARGET_INSTANCE: HeaderName =
@@ -154,9 +157,25 @@ impl Route {
     }
 }
 
+/// Whom the proxy says it chose (TS 29.500 5.2.3.2.6, 5.2.3.3.4), for whoever wants to see it.
+pub(super) fn chosen(headers: &HeaderMap) -> (Option<ApiRoot>, Option<Uuid>) {
+    let text = |name: &HeaderName| headers.get(name)?.to_str().ok();
+    let root = text(&TARGET_API_ROOT).and_then(|root| root.parse().ok());
+    let instance = text(&PRODUCER_ID).and_then(|id| {
+        let mut parameters = id.split(';').map(str::trim);
+        let id = parameters.find_map(|parameter| parameter.strip_prefix("nfinst="))?;
+        id.parse().ok()
+    });
+    (root, instance)
+}
+
+const NOT_IN_HEADERS: &AsciiSet = &CONTROLS.add(b'%');
+
 /// Whom the request is about, so that the SCP finds the instance that serves them.
 fn describe(subject: Subject<'_>, headers: &mut HeaderMap) {
     let mut tell = |name: &HeaderName, value: String| {
+        // What no header can carry as it stands (RFC 9110 5.5), and the sign that says so.
+        let value = utf8_percent_encode(&value, NOT_IN_HEADERS).to_string();
         if let Ok(mut value) = HeaderValue::try_from(value) {
             // Kept out of compression tables: it is personal, and different each time.
             value.set_sensitive(true);

@@ -2,17 +2,21 @@
 //! identifiers encoded.
 
 use std::fmt::{self, Write as _};
+use std::ops::Range;
 use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
-use device::UeId;
+use device::{MASK, UeId};
 use http::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, HeaderName, USER_AGENT};
 use http::uri::PathAndQuery;
 use http::{HeaderMap, HeaderValue, Method, Request, Uri, Version};
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_encode};
+use trace::TraceContext;
+use trace::context::{TRACEPARENT, TRACESTATE};
 
 use super::date::sender_timestamp;
 use super::pool::Wish;
+use super::steps::{CallSteps, Shown};
 use super::{Content, Error, Resource, ServiceName, Settings, Subject};
 
 static MAX_RSP_TIME: HeaderName = HeaderName::from_static("3gpp-sbi-max-rsp-time");
@@ -33,6 +37,17 @@ pub(super) struct Question<'a> {
     pub(super) content: Option<&'a Content>,
     /// What it is about, where that was made by an instance, which is asked first.
     pub(super) resource: Option<&'a Resource>,
+    /// Who sees what becomes of it.
+    pub(super) observed: Observed<'a>,
+}
+
+/// Who sees what becomes of a request. Usually nobody.
+#[derive(Clone, Copy, Default)]
+pub(super) struct Observed<'a> {
+    /// Whoever wires the bridge to the core.
+    pub(super) steps: Option<&'a CallSteps>,
+    /// The trace that it is part of.
+    pub(super) trace: Option<&'a TraceContext>,
 }
 
 impl<'a> Question<'a> {
@@ -45,6 +60,7 @@ impl<'a> Question<'a> {
             path,
             content: None,
             resource: None,
+            observed: Observed::default(),
         }
     }
 
@@ -124,6 +140,16 @@ impl Sender {
         if let Some(authorization) = authorization {
             headers.insert(AUTHORIZATION, authorization.clone());
         }
+        if let Some(trace) = question.observed.trace {
+            // Another one each time: no place for them in compression tables.
+            let mut parent = trace.traceparent();
+            parent.set_sensitive(true);
+            headers.insert(&TRACEPARENT, parent);
+            if let Some(mut state) = trace.state.clone() {
+                state.set_sensitive(true);
+                headers.insert(&TRACESTATE, state);
+            }
+        }
         let mut request = Request::new(());
         *request.method_mut() = question.method.clone();
         *request.version_mut() = Version::HTTP_2;
@@ -157,46 +183,96 @@ const RESERVED: &AsciiSet = &NON_ALPHANUMERIC
     .remove(b'~');
 
 /// Builds a path and query from the service name on. It holds identifiers: never log one.
-pub(crate) struct Path(String);
+pub(crate) struct Path {
+    text: String,
+    /// Where identifiers stand in it.
+    personal: [Range<usize>; MOST_PERSONAL],
+}
+
+/// The most identifiers that a path holds: an address and a port.
+const MOST_PERSONAL: usize = 2;
 
 impl Path {
     /// Begins with `literal`, which must be encoded already.
     pub(crate) fn new(literal: &str) -> Self {
-        let mut path = String::with_capacity(128);
-        path.push_str(literal);
-        Self(path)
+        let mut text = String::with_capacity(128);
+        text.push_str(literal);
+        Self {
+            text,
+            personal: Default::default(),
+        }
     }
 
     /// Adds what needs no encoding.
     pub(crate) fn literal(mut self, text: impl fmt::Display) -> Self {
         // A `String` takes everything.
-        let _ = write!(self.0, "{text}");
+        let _ = write!(self.text, "{text}");
         self
+    }
+
+    /// Adds an address or a part of one, which needs no encoding.
+    pub(crate) fn address(self, text: impl fmt::Display) -> Self {
+        let begin = self.text.len();
+        self.literal(text).mark(begin)
     }
 
     /// Adds one path segment or query value, encoded as it is written.
     pub(crate) fn value(mut self, value: impl fmt::Display) -> Self {
-        let _ = write!(Encoder(&mut self.0), "{value}");
+        let _ = write!(Encoder(&mut self.text), "{value}");
         self
+    }
+
+    /// Adds an address, encoded as it is written.
+    pub(crate) fn encoded_address(self, value: impl fmt::Display) -> Self {
+        let begin = self.text.len();
+        self.value(value).mark(begin)
     }
 
     /// Adds an identifier as one path segment.
     pub(crate) fn identifier(mut self, ue: &UeId) -> Self {
-        let begin = self.0.len();
-        ue.reveal_into(&mut self.0);
+        let begin = self.text.len();
+        ue.reveal_into(&mut self.text);
         let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'-';
-        if !self.0.bytes().skip(begin).all(is_plain) {
-            let identifier = self.0.split_off(begin);
-            self.0
+        if !self.text.bytes().skip(begin).all(is_plain) {
+            let identifier = self.text.split_off(begin);
+            self.text
                 .extend(percent_encode(identifier.as_bytes(), RESERVED));
         }
+        // What stands before the hyphen is the kind.
+        let kind = self.text.get(begin..).and_then(|text| text.find('-'));
+        self.mark(kind.map_or(begin, |hyphen| begin + hyphen + 1))
+    }
+
+    /// What stands from `begin` on is personal.
+    fn mark(mut self, begin: usize) -> Self {
+        let end = self.text.len();
+        let [first, second] = &mut self.personal;
+        if first.start == first.end {
+            *first = begin..end;
+        } else if second.start == second.end {
+            *second = begin..end;
+        } else {
+            // Rather too much than too little.
+            second.end = end;
+        }
         self
+    }
+
+    /// The path for whoever wires the bridge to the core.
+    pub(super) fn shown(&self) -> Shown {
+        let mut masked = self.text.clone();
+        for range in self.personal.iter().rev() {
+            if range.start < range.end {
+                masked.replace_range(range.clone(), MASK);
+            }
+        }
+        Shown::of(masked, self.text.clone())
     }
 
     /// The whole; an error only when it is longer than a URI can be, which only a value that the
     /// core itself gave can make it.
     pub(crate) fn build(self) -> Result<PathAndQuery, Error> {
-        PathAndQuery::from_maybe_shared(Bytes::from(self.0)).map_err(|_| Error::BadAnswer)
+        PathAndQuery::from_maybe_shared(Bytes::from(self.text)).map_err(|_| Error::BadAnswer)
     }
 }
 
@@ -302,6 +378,36 @@ mod tests {
         ] {
             let ue = UeId::from(device::Supi::parse(identifier).unwrap());
             assert_eq!(Path::new("/").identifier(&ue).build().unwrap(), encoded);
+        }
+    }
+
+    #[test]
+    fn a_path_is_shown_without_identifiers() {
+        let ue = UeId::from(device::Supi::parse("imsi-001010000000001").unwrap());
+        for (path, shown) in [
+            (
+                Path::new("/nudm-uecm/v1/")
+                    .identifier(&ue)
+                    .literal("/x?a=b"),
+                "/nudm-uecm/v1/imsi-***/x?a=b",
+            ),
+            (
+                Path::new("/a?ip=")
+                    .address("10.45.0.1")
+                    .literal("&port=")
+                    .address(59765),
+                "/a?ip=***&port=***",
+            ),
+            (
+                Path::new("/a?n6=")
+                    .encoded_address("{10.45.0.1}")
+                    .literal("&d=")
+                    .value("nat a"),
+                "/a?n6=***&d=nat%20a",
+            ),
+        ] {
+            assert_eq!(path.shown().to_string(), shown);
+            assert_eq!(path.shown().reveal(), path.build().unwrap().as_str());
         }
     }
 

@@ -7,6 +7,8 @@ use rustls::ClientConfig;
 use tokio::runtime::Handle;
 use uuid::Uuid;
 
+use super::Steps;
+
 /// Enough to spread one function's streams over its worker threads and to survive the loss of one
 /// connection; few enough that the frames of several requests still share a system call.
 const CONNECTIONS_PER_ENDPOINT: usize = 2;
@@ -117,6 +119,8 @@ pub struct Settings {
     /// Trust and own certificate for apiRoots with `https`, which offers ALPN `h2`. Without it they
     /// are not reachable.
     pub tls: Option<Arc<ClientConfig>>,
+    /// Where it is told what becomes of each call; `None`: nobody wants to see it.
+    pub steps: Option<Steps>,
 }
 
 impl Default for Settings {
@@ -141,6 +145,7 @@ impl Default for Settings {
             nf_instance_id: Uuid::new_v4(),
             max_response_bytes: MAX_RESPONSE_BYTES,
             tls: None,
+            steps: None,
         }
     }
 }

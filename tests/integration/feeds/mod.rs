@@ -8,4 +8,4 @@ mod consent;
 mod equipment;
 mod lifecycle;
 mod sessions;
-mod support;
+pub mod support;

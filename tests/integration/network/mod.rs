@@ -3,6 +3,7 @@
 
 mod nrf;
 mod resilience;
+mod samples;
 mod scp;
 mod status;
 mod tokens;
@@ -19,13 +20,13 @@ const NUMBER: &str = "+123456789";
 const IMEI: &str = "490154203237518";
 
 /// A core of instances with sockets of their own.
-struct Network {
-    core: Simcore,
-    control: Control,
+pub struct Network {
+    pub core: Simcore,
+    pub control: Control,
 }
 
 impl Network {
-    async fn start(instances: &[(NfType, u16)], change: impl FnOnce(&mut Options)) -> Self {
+    pub async fn start(instances: &[(NfType, u16)], change: impl FnOnce(&mut Options)) -> Self {
         let mut options = Options {
             instances: instances.to_vec(),
             ..Options::default()
@@ -36,16 +37,16 @@ impl Network {
         Self { core, control }
     }
 
-    fn all(&self, nf_type: NfType) -> Vec<&InstanceAddress> {
+    pub fn all(&self, nf_type: NfType) -> Vec<&InstanceAddress> {
         let instances = self.core.instances().iter();
         instances.filter(|one| one.nf_type == nf_type).collect()
     }
 
-    fn one(&self, nf_type: NfType) -> &InstanceAddress {
+    pub fn one(&self, nf_type: NfType) -> &InstanceAddress {
         self.all(nf_type)[0]
     }
 
-    fn roots<T: std::str::FromStr<Err: std::fmt::Debug>>(&self, nf_type: NfType) -> Vec<T> {
+    pub fn roots<T: std::str::FromStr<Err: std::fmt::Debug>>(&self, nf_type: NfType) -> Vec<T> {
         let roots = self.all(nf_type).into_iter();
         roots
             .map(|one| format!("http://{}", one.address).parse().unwrap())
@@ -53,7 +54,7 @@ impl Network {
     }
 
     /// A configuration that names nothing but the NRF, and remembers nothing.
-    fn config(&self) -> Config {
+    pub fn config(&self) -> Config {
         let mut config = config(&[]);
         without_caches(&mut config);
         config.api.request_timeout = crate::support::PATIENCE;

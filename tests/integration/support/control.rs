@@ -139,4 +139,17 @@ impl Control {
         self.done(Method::POST, "/sim/sessions", &session.to_string())
             .await;
     }
+
+    /// The requests that came so far, as far as they are kept (`Options::record`).
+    pub async fn requests(&self) -> Vec<Value> {
+        let text = self.done(Method::GET, "/sim/requests", "").await;
+        serde_json::from_str(&text).unwrap()
+    }
+
+    /// The first request of this operation that is kept.
+    pub async fn request(&self, operation: &str) -> Value {
+        let all = self.requests().await;
+        let found = all.into_iter().find(|one| one["operationId"] == operation);
+        found.unwrap_or_else(|| panic!("no request of {operation}"))
+    }
 }

@@ -4,6 +4,7 @@
 pub mod answer;
 pub mod client;
 pub mod control;
+pub mod openapi;
 pub mod process;
 pub mod raw;
 pub mod schemas;

@@ -1,0 +1,115 @@
+//! The configurations in `deploy/cores`, each against a core of its kind. What only an operator can
+//! know (addresses, issuers) is laid over them as variables of the environment.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use pei_bridge::config::{Config, Layers};
+use serde_json::json;
+use simcore::{Dialect, NfType};
+
+use super::Network;
+use crate::support::process::file;
+use crate::support::{Bridge, eventually};
+
+const EVERYBODY: [(NfType, u16); 5] = [
+    (NfType::Nrf, 1),
+    (NfType::Scp, 2),
+    (NfType::Udm, 2),
+    (NfType::Bsf, 1),
+    (NfType::Upf, 1),
+];
+
+fn sample(name: &str, variables: &[(&str, String)]) -> Config {
+    let sample = Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("deploy/cores")
+        .join(name);
+    let own = [
+        ("API__LISTEN", "127.0.0.1:0".to_owned()),
+        ("API__REQUEST_TIMEOUT", "20s".to_owned()),
+        ("ADMIN__LISTEN", "127.0.0.1:0".to_owned()),
+        ("AUTH__MODE", "none".to_owned()),
+    ];
+    let variables = own.iter().chain(variables);
+    let environment: BTreeMap<String, String> = variables
+        .map(|(key, value)| (format!("PEI_BRIDGE__{key}"), value.clone()))
+        .collect();
+    let layers = Layers {
+        file: Some(sample),
+        environment,
+        ..Layers::default()
+    };
+    layers.load().unwrap()
+}
+
+fn roots(network: &Network, nf_type: NfType) -> String {
+    let roots: Vec<String> = network.roots(nf_type);
+    json!(roots).to_string()
+}
+
+/// Every kind of identifier, once its functions are found.
+async fn answers(bridge: &Bridge, bodies: &[serde_json::Value]) {
+    for body in bodies {
+        eventually("the device is told", async || {
+            let answer = bridge.ask(body).await;
+            (answer.status == 200).then(|| answer.is_imei(super::IMEI))
+        })
+        .await;
+    }
+}
+
+fn every_kind() -> [serde_json::Value; 4] {
+    [
+        json!({ "phoneNumber": "+123456789" }),
+        json!({ "networkAccessIdentifier": "123456789@domain.com" }),
+        json!({ "ipv6Address": "2001:db8:85a3:8d3::1" }),
+        json!({ "ipv4Address": { "publicAddress": "84.125.93.10", "publicPort": 59765 } }),
+    ]
+}
+
+#[tokio::test]
+async fn direct() {
+    let network = Network::start(&EVERYBODY, |_| {}).await;
+    let variables = [
+        ("CORE__UDM", roots(&network, NfType::Udm)),
+        ("CORE__BSF", roots(&network, NfType::Bsf)),
+        ("CORE__UPF", roots(&network, NfType::Upf)),
+    ];
+    let bridge = Bridge::start(&sample("direct.toml", &variables));
+    answers(&bridge, &every_kind()).await;
+    assert_eq!(network.control.count("SearchNFInstances").await, 0);
+}
+
+#[tokio::test]
+async fn nrf() {
+    let network =
+        Network::start(&EVERYBODY, |options| options.settings.require_tokens = true).await;
+    let variables = [("CORE__NRF", roots(&network, NfType::Nrf))];
+    let bridge = Bridge::start(&sample("nrf.toml", &variables));
+    answers(&bridge, &every_kind()).await;
+    assert_eq!(network.control.count("RegisterNFInstance").await, 1);
+    assert!(network.control.count("AccessTokenRequest").await >= 4);
+}
+
+#[tokio::test]
+async fn scp() {
+    let network = Network::start(&EVERYBODY, |_| {}).await;
+    let variables = [("CORE__SCP", roots(&network, NfType::Scp))];
+    let bridge = Bridge::start(&sample("scp.toml", &variables));
+    answers(&bridge, &every_kind()).await;
+    assert_eq!(network.control.count("SearchNFInstances").await, 0);
+}
+
+#[tokio::test]
+async fn open5gs() {
+    let network = Network::start(&EVERYBODY, |options| options.dialect = Dialect::Open5gs).await;
+    let table = file(".csv", "gpsi,supi\nmsisdn-123456789,imsi-001010000000001\n");
+    let variables = [
+        ("CORE__NRF", roots(&network, NfType::Nrf)),
+        ("CORE__GPSI_TO_SUPI_FILE", table.display().to_string()),
+        // Nobody shows a token here that could carry it.
+        ("CONSENT__MODE", "none".to_owned()),
+    ];
+    let bridge = Bridge::start(&sample("open5gs.toml", &variables));
+    answers(&bridge, &every_kind()[..1]).await;
+}
