@@ -96,7 +96,7 @@ async fn an_nrf_that_forgot_the_subscriptions_gets_them_again_and_none_is_left_b
 async fn an_smf_that_goes_is_not_believed_any_more() {
     let (network, mut config) = silent_network().await;
     config.feeds.sessions = true;
-    config.feeds.check_interval = Duration::from_secs(600);
+    config.feeds.check_interval = Duration::from_mins(10);
     let smf = network.one(NfType::Smf);
     let bridge = Bridge::start(&config);
     let smfs = async |state: &str, count: f64| {
