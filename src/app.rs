@@ -10,12 +10,13 @@ use adapters::sbi::InvalidApiRoot;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use crate::api::{Api, Parts};
+use crate::api::{Api, Operation, Parts, Version};
 use crate::audit::{Audit, AuditError};
 use crate::auth::{AuthSetupError, Authenticator};
 use crate::config::Config;
 use crate::limits::Limiter;
 use crate::lookup::Lookup;
+use crate::ppid::{PpidError, Ppids};
 use crate::server::admin::{AdminServer, State};
 use crate::server::callback::UnusableKeys;
 use crate::server::{ApiServer, Workers};
@@ -73,6 +74,9 @@ pub enum StartError {
     /// Nobody could be authenticated.
     #[error(transparent)]
     Auth(#[from] AuthSetupError),
+    /// PPIDs cannot be made.
+    #[error(transparent)]
+    Ppid(#[from] PpidError),
     /// Decisions cannot be recorded.
     #[error(transparent)]
     Audit(#[from] AuditError),
@@ -130,6 +134,7 @@ impl App {
             lookup,
             tac_table,
             tracer,
+            ppids: ppids(config)?,
             audit: Audit::open(&config.audit, metrics.audit.clone())?,
             metrics: metrics.api.clone(),
         };
@@ -144,6 +149,7 @@ impl App {
         let record_caches = api.record_sizes();
         let state = State {
             registry: metrics.registry.clone(),
+            versions: config.api.versions.clone(),
             refresh: Box::new(move || {
                 record_caches();
                 if let Some(record_sessions) = &record_sessions {
@@ -223,5 +229,21 @@ impl App {
         }
         admin.abort();
         tracing::info!("stopped");
+    }
+}
+
+/// PPIDs by the configured secrets. Without one they change with each start, which is good enough
+/// for trying on loopback and a lie to consumers who keep them.
+fn ppids(config: &Config) -> Result<Option<Ppids>, PpidError> {
+    let configured = Ppids::open(&config.ppid)?;
+    let asked_for = |version: &Version| version.operations().contains(&Operation::RetrievePpid);
+    if configured.is_some() || !config.api.versions.iter().any(asked_for) {
+        Ok(configured)
+    } else if config.api.listen.ip().is_loopback() {
+        tracing::info!("no ppid.secrets: PPIDs last until the next start");
+        Ok(Some(Ppids::random()?))
+    } else {
+        tracing::warn!("no ppid.secrets: retrieve-ppid is not served");
+        Ok(None)
     }
 }

@@ -1,8 +1,9 @@
 //! The bridge and a simulated core in one process, talking real HTTP/2 over loopback.
 //!
 //! For testers: one command, no configuration. What it asks and what it expects stands in
-//! [`questions`]; the core is `simcore`, under `fixtures/`.
+//! [`questions`], how in [`asking`]; the core is `simcore`, under `fixtures/`.
 
+mod asking;
 mod questions;
 
 use std::io::{self, Write as _};
@@ -19,7 +20,8 @@ use crate::cli::DemoArguments;
 use crate::config::{Config, ConfigError, IpDomainRule, Issuer, IssuerUrl, Layers, LogFormat};
 use crate::tac::TacTable;
 use crate::telemetry::logs;
-use questions::{Tokens, Unexpected};
+use asking::{Tokens, Unexpected};
+use questions::Question;
 
 /// Short, so that a tester sees a change in the core at once.
 const LIFETIME: Duration = Duration::from_secs(2);
@@ -71,14 +73,15 @@ pub async fn run(arguments: &DemoArguments, stop: CancellationToken) -> Result<(
         App::build_with(&config, table)?
     };
     let (api, admin) = (app.api_address(), app.admin_address());
+    let questions = questions::of(&config.api.versions);
     let app_stop = app.stop_token();
     let running = tokio::spawn(app.run());
-    questions::wait_until_ready(admin, CORE_WAIT).await?;
+    asking::wait_until_ready(admin, CORE_WAIT).await?;
     let tokens = Tokens::fetch(core.control_addr()).await?;
     let outcome = if arguments.once {
-        questions::ask_all(api, &tokens).await
+        asking::ask_all(&questions, api, &tokens).await
     } else {
-        print_invitation(api, admin, &core, &tokens)?;
+        print_invitation(&questions, (api, admin), &core, &tokens)?;
         stop.cancelled().await;
         Ok(())
     };
@@ -164,17 +167,18 @@ fn invalid(key: &'static str, reason: &dyn std::fmt::Display) -> ConfigError {
 
 /// What to paste next.
 fn print_invitation(
-    api: SocketAddr,
-    admin: SocketAddr,
+    questions: &[&Question],
+    (api, admin): (SocketAddr, SocketAddr),
     core: &Simcore,
     tokens: &Tokens,
 ) -> io::Result<()> {
     let mut out = io::stdout().lock();
     writeln!(out, "pei-bridge is ready; ask it:\n")?;
-    for question in questions::QUESTIONS {
+    for question in questions {
         writeln!(out, "{}\n", question.curl(api, tokens))?;
     }
     writeln!(out, "metrics:        curl http://{admin}/metrics")?;
+    writeln!(out, "definitions:    curl http://{admin}/openapi/v0.3.yaml")?;
     writeln!(out, "simulated core: http://{} (HTTP/2)", core.core_addr())?;
     writeln!(
         out,

@@ -1,15 +1,18 @@
-//! How much each consumer may ask: requests a second, requests a day, distinct subscribers an hour.
+//! How much each consumer may ask: requests a second, requests a day, distinct subscribers and wrong
+//! guesses at devices an hour.
 //!
 //! Only consumers with a verified token get here, and what is remembered of them is bounded. How
 //! many subscribers each asks for is watched where nothing limits it, too ([`distinct`]).
 
 mod distinct;
+mod guesses;
 
 use std::collections::HashMap;
-use std::hash::{BuildHasher as _, RandomState};
+use std::hash::{BuildHasher as _, Hash, RandomState};
 use std::net::Ipv6Addr;
 use std::num::NonZeroU32;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use device::UeId;
@@ -24,6 +27,7 @@ use crate::auth::ConsumerId;
 use crate::config::{Limits, LimitsClass};
 use crate::lookup::DeviceQuery;
 use distinct::Distinct;
+use guesses::Guesses;
 
 /// Which limit a consumer met, and the seconds after which it may try again.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -34,6 +38,8 @@ pub enum Refusal {
     Quota(u32),
     /// Distinct subscribers an hour.
     DistinctSubscribers(u32),
+    /// Identifiers that were not the device's, an hour.
+    Mismatches(u32),
 }
 
 /// The limits of all consumers, and what they used of them.
@@ -52,6 +58,7 @@ struct Usage {
     requests_per_day: u64,
     today: Mutex<Today>,
     this_hour: Mutex<ThisHour>,
+    guesses: Mutex<Guesses>,
 }
 
 #[derive(Default)]
@@ -104,6 +111,10 @@ pub struct Admission {
 /// A consumer by what it used.
 #[derive(Clone)]
 pub struct Consumer(Arc<Usage>);
+
+/// A guess at a device that was admitted. It counts unless it turns out right, or nothing was said.
+#[must_use]
+pub struct Guess(Option<(Consumer, u64)>);
 
 impl Limiter {
     /// The limits as configured.
@@ -179,6 +190,25 @@ impl Limiter {
         self.or_refuse(count.map(drop), now)
     }
 
+    /// Admits a guess at a device, among the wrong ones of this hour. Decided before anybody knows
+    /// whether it is right: refusing only wrong ones would tell.
+    pub fn admit_guess(
+        &self,
+        consumer: &Consumer,
+        query: &DeviceQuery,
+        guess: &impl Hash,
+        now: Timestamp,
+    ) -> Result<Guess, Refusal> {
+        let device: Vec<u64> = self.identifiers(query).collect();
+        let guess = self.hasher.hash_one((device, guess));
+        let taken = consumer.guesses().take(guess, Window::Hour.number(now));
+        let refusal = || Refusal::Mismatches(Window::Hour.left(now));
+        let fresh = taken
+            .ok_or_else(refusal)
+            .inspect_err(|refusal| self.metrics.refused(*refusal))?;
+        Ok(Guess(fresh.then(|| (consumer.clone(), guess))))
+    }
+
     fn or_refuse(&self, admitted: Option<()>, now: Timestamp) -> Result<(), Refusal> {
         let refusal = || Refusal::DistinctSubscribers(Window::Hour.left(now));
         admitted
@@ -209,6 +239,24 @@ impl Limiter {
     /// Brings the gauge up to date; called when it is read.
     pub fn record_sizes(&self, now: Timestamp) {
         self.metrics.saw_distinct(0, now);
+    }
+}
+
+impl Guess {
+    /// It was right, or the consumer was not told: it does not count.
+    pub fn forget(self) {
+        if let Some((consumer, guess)) = self.0 {
+            consumer.guesses().forget(guess);
+        }
+    }
+}
+
+impl Consumer {
+    fn guesses(&self) -> MutexGuard<'_, Guesses> {
+        self.0
+            .guesses
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -243,6 +291,7 @@ impl Usage {
                 hour: 0,
                 distinct: Distinct::new(class.distinct_subscribers_per_hour),
             }),
+            guesses: Mutex::new(Guesses::new(class.mismatches_per_hour)),
         }
     }
 
@@ -299,8 +348,9 @@ pub struct LimitMetrics {
     rate: IntCounter,
     quota: IntCounter,
     distinct_subscribers: IntCounter,
+    mismatches: IntCounter,
     most_distinct: IntGauge,
-    most_distinct_hour: Mutex<i64>,
+    most_distinct_hour: AtomicI64,
 }
 
 impl LimitMetrics {
@@ -323,8 +373,9 @@ impl LimitMetrics {
             rate: refused.with_label_values(&["rate"]),
             quota: refused.with_label_values(&["quota"]),
             distinct_subscribers: refused.with_label_values(&["distinct_subscribers"]),
+            mismatches: refused.with_label_values(&["mismatches"]),
             most_distinct,
-            most_distinct_hour: Mutex::default(),
+            most_distinct_hour: AtomicI64::new(0),
         })
     }
 
@@ -333,18 +384,19 @@ impl LimitMetrics {
             Refusal::Rate(_) => self.rate.inc(),
             Refusal::Quota(_) => self.quota.inc(),
             Refusal::DistinctSubscribers(_) => self.distinct_subscribers.inc(),
+            Refusal::Mismatches(_) => self.mismatches.inc(),
         }
     }
 
     fn saw_distinct(&self, distinct: usize, now: Timestamp) {
         let distinct = i64::try_from(distinct).unwrap_or(i64::MAX);
         let hour = Window::Hour.number(now);
-        let mut known = self
-            .most_distinct_hour
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
-        if *known != hour || distinct > self.most_distinct.get() {
-            *known = hour;
+        // Without a lock that every request would take: at worst a race hides one more of many.
+        let is_new_hour = self.most_distinct_hour.load(Ordering::Relaxed) != hour;
+        if is_new_hour {
+            self.most_distinct_hour.store(hour, Ordering::Relaxed);
+        }
+        if is_new_hour || distinct > self.most_distinct.get() {
             self.most_distinct.set(distinct);
         }
     }

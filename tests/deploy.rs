@@ -74,10 +74,11 @@ fn keys_offered(header: &str) -> Option<Vec<String>> {
 
 /// Settings that look like sections and are values: names in them are the operator's, or say where
 /// a secret is.
-const VALUES: [&str; 3] = [
+const VALUES: [&str; 4] = [
     "limits.classes",
     "auth.issuers.client_secret",
     "audit.pseudonym_key",
+    "ppid.secrets.secret",
 ];
 
 /// The dotted keys of all values; those of an array of tables stand for all its elements.
@@ -164,9 +165,11 @@ fn the_sample_loads_and_changes_only_what_has_no_default() {
     let stated = keys_of(&read(SAMPLE).parse().unwrap(), "");
     let mut effective = keys_of(&Table::try_from(&defaults).unwrap(), "");
     for of_the_operator in [
-        "nat.pools",
+        "api.deprecated",
         "auth.issuers",
         "limits.classes",
+        "nat.pools",
+        "ppid.secrets",
         "feeds.ip_domains",
     ] {
         effective.remove(of_the_operator);

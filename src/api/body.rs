@@ -1,11 +1,12 @@
 //! Reading a body: bounded in size and time.
 
+use std::pin::pin;
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
+use futures_util::FutureExt as _;
 use http_body_util::BodyExt as _;
 use hyper::body::{Body as _, Incoming};
-use tokio::time::Instant;
 
 use super::error::ApiError;
 
@@ -44,9 +45,14 @@ impl ReadBody {
     }
 }
 
-/// Reads the body until `deadline`; a slow client is cut off, not waited for.
-pub(super) async fn read(body: Incoming, deadline: Instant) -> ReadBody {
-    tokio::time::timeout_at(deadline, collect(body))
+/// Reads the body for so long; a slow client is cut off, not waited for.
+pub(super) async fn read(body: Incoming, longest: Duration) -> ReadBody {
+    let mut collecting = pin!(collect(body));
+    // Nearly every body came with its headers, and needs no timer.
+    if let Some(read) = collecting.as_mut().now_or_never() {
+        return read;
+    }
+    tokio::time::timeout(longest, collecting)
         .await
         .unwrap_or(ReadBody::Unfinished)
 }

@@ -3,11 +3,13 @@
 use http::{HeaderMap, HeaderName, HeaderValue};
 
 use super::error::ApiError;
-use super::route::{Route, Version};
+use super::version::CorrelatorForm;
 
 /// The header, in and out.
 pub(super) const HEADER: HeaderName = HeaderName::from_static("x-correlator");
 
+/// The longest of [`CorrelatorForm::LettersDigitsHyphens`].
+const MAX_SIMPLE_LENGTH: usize = 55;
 /// The longest that any version takes.
 const MAX_LENGTH: usize = 256;
 
@@ -23,20 +25,24 @@ pub(super) enum Correlator {
 }
 
 impl Correlator {
-    /// Reads the header by the rules of the version; an unknown path takes the widest form.
-    pub(super) fn of(headers: &HeaderMap, route: Option<&Route>) -> Self {
+    /// Reads the header by the form that the version asks for.
+    pub(super) fn of(headers: &HeaderMap, form: CorrelatorForm) -> Self {
         let mut values = headers.get_all(HEADER).iter();
         let Some(value) = values.next() else {
             return Self::Absent;
         };
-        let well_formed = match route.map(|route| route.version) {
-            Some(Version::V0_1_0) => is_uuid(value.as_bytes()),
-            None => is_widest(value.as_bytes()),
+        let text = value.as_bytes();
+        let well_formed = match form {
+            CorrelatorForm::Uuid => is_uuid(text),
+            CorrelatorForm::LettersDigitsHyphens => is_simple(text),
+            CorrelatorForm::Wide => is_wide(text),
         };
-        if well_formed && values.next().is_none() {
-            Self::Given(value.clone())
-        } else {
+        if !well_formed || values.next().is_some() {
             Self::Invalid
+        } else if text.is_empty() {
+            Self::Absent
+        } else {
+            Self::Given(value.clone())
         }
     }
 
@@ -67,7 +73,14 @@ fn is_uuid(text: &[u8]) -> bool {
     text.len() == 36 && uuid::Uuid::try_parse_ascii(text).is_ok()
 }
 
-fn is_widest(text: &[u8]) -> bool {
+fn is_simple(text: &[u8]) -> bool {
+    text.len() <= MAX_SIMPLE_LENGTH
+        && text
+            .iter()
+            .all(|byte| byte.is_ascii_alphanumeric() || *byte == b'-')
+}
+
+fn is_wide(text: &[u8]) -> bool {
     text.len() <= MAX_LENGTH
         && text
             .iter()
@@ -77,28 +90,56 @@ fn is_widest(text: &[u8]) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::api::Operation;
+
+    fn read(text: &str, form: CorrelatorForm) -> Correlator {
+        let value = HeaderValue::from_str(text).unwrap();
+        Correlator::of(&HeaderMap::from_iter([(HEADER, value)]), form)
+    }
 
     #[test]
-    fn v0_1_0_takes_a_uuid_and_nothing_else() {
-        let route = Route {
-            version: Version::V0_1_0,
-            operation: Operation::RetrieveType,
-        };
-        let valid = |text: &'static str| {
-            let headers = HeaderMap::from_iter([(HEADER, HeaderValue::from_static(text))]);
-            Correlator::of(&headers, Some(&route)).check().is_ok()
-        };
-        assert!(valid("b4333c46-49c0-4f62-80d7-f0ef930f1c46"));
-        assert!(valid("B4333C46-49C0-4F62-80D7-F0EF930F1C46"));
-        for text in [
-            "",
-            "b4333c4649c04f6280d7f0ef930f1c46",
-            "{b4333c46-49c0-4f62-80d7-f0ef930f1c46}",
-            "b4333c46-49c0-4f62-80d7-f0ef930f1c4g",
-            "request-17",
+    fn each_form_takes_its_own() {
+        use CorrelatorForm::{LettersDigitsHyphens, Uuid, Wide};
+        let (long, longer) = ("a".repeat(55), "a".repeat(256));
+        let (too_long, too_much) = (long.clone() + "a", longer.clone() + "a");
+        for (text, forms) in [
+            (
+                "b4333c46-49c0-4f62-80d7-f0ef930f1c46",
+                &[Uuid, LettersDigitsHyphens, Wide][..],
+            ),
+            (
+                "B4333C46-49C0-4F62-80D7-F0EF930F1C46",
+                &[Uuid, LettersDigitsHyphens, Wide],
+            ),
+            (
+                "b4333c4649c04f6280d7f0ef930f1c46",
+                &[LettersDigitsHyphens, Wide],
+            ),
+            (
+                "b4333c46-49c0-4f62-80d7-f0ef930f1c4g",
+                &[LettersDigitsHyphens, Wide],
+            ),
+            ("request-17", &[LettersDigitsHyphens, Wide]),
+            (&long, &[LettersDigitsHyphens, Wide]),
+            (&too_long, &[Wide]),
+            (&longer, &[Wide]),
+            (&too_much, &[]),
+            ("a_b:c;d./<e>{f}", &[Wide]),
+            ("{b4333c46-49c0-4f62-80d7-f0ef930f1c46}", &[Wide]),
+            ("a b", &[]),
+            ("a,b", &[]),
         ] {
-            assert!(!valid(text), "{text}");
+            for form in [Uuid, LettersDigitsHyphens, Wide] {
+                let given = matches!(read(text, form), Correlator::Given(_));
+                assert_eq!(given, forms.contains(&form), "{text} {form:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn an_empty_one_is_invalid_as_a_uuid_and_none_elsewhere() {
+        assert!(read("", CorrelatorForm::Uuid).check().is_err());
+        for form in [CorrelatorForm::LettersDigitsHyphens, CorrelatorForm::Wide] {
+            assert!(matches!(read("", form), Correlator::Absent), "{form:?}");
         }
     }
 
@@ -107,6 +148,7 @@ mod tests {
         let mut headers = HeaderMap::new();
         headers.append(HEADER, HeaderValue::from_static("a"));
         headers.append(HEADER, HeaderValue::from_static("b"));
-        assert!(Correlator::of(&headers, None).check().is_err());
+        let two = Correlator::of(&headers, CorrelatorForm::Wide);
+        assert!(two.check().is_err());
     }
 }

@@ -1,6 +1,8 @@
 //! Errors as a consumer sees them: status, code, and a message that repeats nothing it was given
 //! and tells nothing of the core.
 
+use std::borrow::Cow;
+
 use bytes::Bytes;
 use http::header::{ALLOW, CACHE_CONTROL, CONNECTION, CONTENT_TYPE, RETRY_AFTER};
 use http::{HeaderValue, Response, StatusCode};
@@ -17,14 +19,30 @@ pub enum ErrorCode {
     Unauthenticated,
     /// Consent or scope is missing.
     PermissionDenied,
-    /// No such path, or no device for the identifiers.
+    /// No such path; in v0.1.0 also no device for the identifiers.
     NotFound,
+    /// No device for the identifiers.
+    IdentifierNotFound,
     /// The path knows only POST.
     MethodNotAllowed,
     /// The consumer takes no JSON.
     NotAcceptable,
-    /// The consumer met one of its limits.
+    /// The body is something else than JSON.
+    UnsupportedMediaType,
+    /// Neither request nor token names a device.
+    MissingIdentifier,
+    /// The request names a device although the token does.
+    UnnecessaryIdentifier,
+    /// No identifier is of a kind that this deployment supports.
+    UnsupportedIdentifier,
+    /// The identifiers name different devices.
+    IdentifierMismatch,
+    /// The device has not what is asked for.
+    ServiceNotApplicable,
+    /// The consumer asks too fast; in v0.1.0 also too much.
     TooManyRequests,
+    /// The consumer used up what it may ask.
+    QuotaExceeded,
     /// A bug of ours.
     Internal,
     /// The core answered with something wrong.
@@ -37,15 +55,23 @@ pub enum ErrorCode {
 
 impl ErrorCode {
     /// Every code, for the metrics.
-    pub const ALL: [Self; 12] = [
+    pub const ALL: [Self; 20] = [
         Self::InvalidArgument,
         Self::OutOfRange,
         Self::Unauthenticated,
         Self::PermissionDenied,
         Self::NotFound,
+        Self::IdentifierNotFound,
         Self::MethodNotAllowed,
         Self::NotAcceptable,
+        Self::UnsupportedMediaType,
+        Self::MissingIdentifier,
+        Self::UnnecessaryIdentifier,
+        Self::UnsupportedIdentifier,
+        Self::IdentifierMismatch,
+        Self::ServiceNotApplicable,
         Self::TooManyRequests,
+        Self::QuotaExceeded,
         Self::Internal,
         Self::BadGateway,
         Self::Unavailable,
@@ -58,10 +84,16 @@ impl ErrorCode {
             Self::InvalidArgument | Self::OutOfRange => StatusCode::BAD_REQUEST,
             Self::Unauthenticated => StatusCode::UNAUTHORIZED,
             Self::PermissionDenied => StatusCode::FORBIDDEN,
-            Self::NotFound => StatusCode::NOT_FOUND,
+            Self::NotFound | Self::IdentifierNotFound => StatusCode::NOT_FOUND,
             Self::MethodNotAllowed => StatusCode::METHOD_NOT_ALLOWED,
             Self::NotAcceptable => StatusCode::NOT_ACCEPTABLE,
-            Self::TooManyRequests => StatusCode::TOO_MANY_REQUESTS,
+            Self::UnsupportedMediaType => StatusCode::UNSUPPORTED_MEDIA_TYPE,
+            Self::MissingIdentifier
+            | Self::UnnecessaryIdentifier
+            | Self::UnsupportedIdentifier
+            | Self::IdentifierMismatch
+            | Self::ServiceNotApplicable => StatusCode::UNPROCESSABLE_ENTITY,
+            Self::TooManyRequests | Self::QuotaExceeded => StatusCode::TOO_MANY_REQUESTS,
             Self::Internal => StatusCode::INTERNAL_SERVER_ERROR,
             Self::BadGateway => StatusCode::BAD_GATEWAY,
             Self::Unavailable => StatusCode::SERVICE_UNAVAILABLE,
@@ -77,9 +109,17 @@ impl ErrorCode {
             Self::Unauthenticated => "UNAUTHENTICATED",
             Self::PermissionDenied => "PERMISSION_DENIED",
             Self::NotFound => "NOT_FOUND",
+            Self::IdentifierNotFound => "IDENTIFIER_NOT_FOUND",
             Self::MethodNotAllowed => "METHOD_NOT_ALLOWED",
             Self::NotAcceptable => "NOT_ACCEPTABLE",
+            Self::UnsupportedMediaType => "UNSUPPORTED_MEDIA_TYPE",
+            Self::MissingIdentifier => "MISSING_IDENTIFIER",
+            Self::UnnecessaryIdentifier => "UNNECESSARY_IDENTIFIER",
+            Self::UnsupportedIdentifier => "UNSUPPORTED_IDENTIFIER",
+            Self::IdentifierMismatch => "IDENTIFIER_MISMATCH",
+            Self::ServiceNotApplicable => "SERVICE_NOT_APPLICABLE",
             Self::TooManyRequests => "TOO_MANY_REQUESTS",
+            Self::QuotaExceeded => "QUOTA_EXCEEDED",
             Self::Internal => "INTERNAL",
             Self::BadGateway => "BAD_GATEWAY",
             Self::Unavailable => "UNAVAILABLE",
@@ -93,10 +133,21 @@ impl ErrorCode {
             Self::OutOfRange => "A value is out of its range",
             Self::Unauthenticated => "A valid access token is needed",
             Self::PermissionDenied => "Permission to perform this action is missing",
-            Self::NotFound => "No device found for the specified parameters",
+            Self::NotFound | Self::IdentifierNotFound => {
+                "No device found for the specified parameters"
+            }
             Self::MethodNotAllowed => "This resource supports POST only",
             Self::NotAcceptable => "Answers are available as application/json only",
+            Self::UnsupportedMediaType => "The content type must be application/json",
+            Self::MissingIdentifier => "Neither the request nor the access token names a device",
+            Self::UnnecessaryIdentifier => {
+                "The access token names the device, so the request must not"
+            }
+            Self::UnsupportedIdentifier => "None of the identifiers is of a kind supported here",
+            Self::IdentifierMismatch => "The identifiers name different devices",
+            Self::ServiceNotApplicable => "The device has no identifier of this kind",
             Self::TooManyRequests => "A limit of this API consumer is reached",
+            Self::QuotaExceeded => "A quota of this API consumer is used up",
             Self::Internal => "The request failed by a fault of this service",
             Self::BadGateway => "The network gave no usable answer",
             Self::Unavailable => "The service cannot answer at the moment",
@@ -106,11 +157,11 @@ impl ErrorCode {
 }
 
 /// One error, ready to be written.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ApiError {
     /// What it is.
     pub code: ErrorCode,
-    message: &'static str,
+    message: Cow<'static, str>,
     retry_after: Option<u32>,
     close: bool,
 }
@@ -121,11 +172,11 @@ impl ApiError {
         Self::with_message(code, code.message())
     }
 
-    /// An error that says more. Messages are literals, so none can repeat what came in.
-    pub fn with_message(code: ErrorCode, message: &'static str) -> Self {
+    /// An error that says more. Messages are made of literals, so none can repeat what came in.
+    pub fn with_message(code: ErrorCode, message: impl Into<Cow<'static, str>>) -> Self {
         Self {
             code,
-            message,
+            message: message.into(),
             retry_after: None,
             close: false,
         }
@@ -144,11 +195,11 @@ impl ApiError {
         }
     }
 
-    /// 429, with the seconds after which it may be tried again.
-    pub fn too_many_requests(retry_after: u32) -> Self {
+    /// 429 by one of its codes, with the seconds after which it may be tried again.
+    pub fn limited(code: ErrorCode, retry_after: u32) -> Self {
         Self {
             retry_after: Some(retry_after),
-            ..Self::new(ErrorCode::TooManyRequests)
+            ..Self::new(code)
         }
     }
 

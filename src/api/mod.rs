@@ -2,18 +2,24 @@
 //!
 //! The order of checks is fixed (path, method, correlator, token, scope, rate, accept, content
 //! type, body, identifiers, consent, core) and reads top down in [`Api::answer`]. What differs
-//! between versions stands in one file for each, [`v0_1_0`] and its successors; what is common
-//! stands here. 3GPP JSON is not known here.
+//! between versions is data and stands in [`version`] on one screen; the rest reads it there and
+//! names no version. 3GPP JSON is not known here.
 
 mod accept;
 mod answer;
 mod body;
 mod correlator;
-pub mod device_json;
+mod device_json;
 mod error;
+mod json;
+mod operation;
+mod provided;
+mod refusal;
+pub mod request_json;
 mod route;
+mod served;
 mod trail;
-mod v0_1_0;
+mod version;
 
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
@@ -30,19 +36,26 @@ use tokio::time::Instant;
 use trace::{Tracer, Value};
 
 pub use error::{ApiError, ErrorCode};
-pub use route::{Operation, Version};
+pub use operation::Operation;
+pub use provided::ProvidedIdentifier;
+pub use version::{UnknownVersion, Version};
 
 use crate::audit::Audit;
 use crate::auth::{AuthError, Authenticator, Caller};
-use crate::config::{Config, MultipleIdentifiers};
+use crate::config::Config;
 use crate::limits::{Consumer, Limiter};
-use crate::lookup::{Lookup, LookupError, SeveralIdentifiers};
+use crate::lookup::{Answer, DeviceQuery, Lookup, LookupError, NamedBy, Question};
+use crate::ppid::Ppids;
 use crate::tac::TacTable;
 use crate::telemetry::metrics::ApiMetrics;
+use answer::Members;
 use body::ReadBody;
 use correlator::Correlator;
-use route::Route;
+use request_json::{Asked, Request as Asking};
+use route::{Route, correlator_form};
+use served::Served;
 use trail::Trail;
+use version::{BodyForm, Rules, Several};
 
 /// Seconds after which a request that found no room may be sent again.
 const SHED_RETRY_AFTER: u32 = 1;
@@ -53,8 +66,7 @@ const RECORD_TIME: Duration = Duration::from_millis(200);
 /// The API: everything that a request needs to be answered.
 pub struct Api {
     parts: Parts,
-    versions: Vec<Version>,
-    several: SeveralIdentifiers,
+    served: Vec<Served>,
     request_timeout: Duration,
     body_read_timeout: Duration,
 }
@@ -71,6 +83,8 @@ pub struct Parts {
     pub tac_table: TacTable,
     /// Decides which requests are traced.
     pub tracer: Tracer,
+    /// Makes PPIDs; absent: there is no secret for them, and they cannot be asked for.
+    pub ppids: Option<Ppids>,
     /// Records decisions; absent: nobody wants them recorded.
     pub audit: Option<Audit>,
     /// Counts answers.
@@ -80,15 +94,12 @@ pub struct Parts {
 impl Api {
     /// The API as configured.
     pub fn new(config: &Config, parts: Parts) -> Self {
-        let several = match config.api.multiple_identifiers {
-            MultipleIdentifiers::Default => v0_1_0::SEVERAL_IDENTIFIERS,
-            MultipleIdentifiers::First => SeveralIdentifiers::First,
-            MultipleIdentifiers::Reject => SeveralIdentifiers::MustAgree,
-        };
+        let has_ppids = parts.ppids.is_some();
+        let versions = config.api.versions.iter();
+        let served = versions.map(|version| Served::new(*version, &config.api, has_ppids));
         Self {
+            served: served.collect(),
             parts,
-            versions: config.api.versions.clone(),
-            several,
             request_timeout: config.api.request_timeout,
             body_read_timeout: config.api.body_read_timeout,
         }
@@ -99,8 +110,11 @@ impl Api {
         let Some(mut span) = self.parts.tracer.begin("request", request.headers()) else {
             return self.answer_in_time(request).await;
         };
-        if let Ok(route) = Route::of(request.uri().path(), &self.versions) {
-            span.set("pei_bridge.version", Value::Word(route.version.as_str()));
+        if let Ok(route) = Route::of(request.uri().path(), &self.served) {
+            span.set(
+                "pei_bridge.version",
+                Value::Word(route.served.version.as_str()),
+            );
             span.set(
                 "pei_bridge.operation",
                 Value::Word(route.operation.as_str()),
@@ -121,11 +135,11 @@ impl Api {
     /// count, the audit, and the last net below a bug of ours.
     async fn answer_in_time(&self, request: Request<Incoming>) -> Response<Full<Bytes>> {
         let started = Instant::now();
-        let route = Route::of(request.uri().path(), &self.versions);
-        let correlator = Correlator::of(request.headers(), route.as_ref().ok());
+        let route = Route::of(request.uri().path(), &self.served);
+        let correlator = Correlator::of(request.headers(), correlator_form(route.as_ref()));
         let deadline = started + self.request_timeout;
-        let audit = self.parts.audit.as_ref();
-        let record = audit.zip(route.as_ref().ok().copied());
+        let target = route.as_ref().ok().copied();
+        let record = self.parts.audit.as_ref().zip(target);
         let mut trail = Trail::begin(record, correlator.echo(), started);
         let answer = self.answer(request, route, &correlator, &mut trail, deadline);
         let answer = AssertUnwindSafe(answer).catch_unwind();
@@ -135,15 +149,17 @@ impl Api {
             Err(_elapsed) => Err(ApiError::new(ErrorCode::Timeout)),
         };
         let code = outcome.as_ref().err().map(|error| error.code);
-        // A disk that hangs is one that cannot be written.
-        let longest = deadline.max(Instant::now() + RECORD_TIME);
-        outcome = match tokio::time::timeout_at(longest, trail.record(code)).await {
-            Ok(Ok(())) => outcome,
-            Ok(Err(_)) | Err(_) => Err(ApiError::unavailable(None)),
-        };
+        if trail.is_recorded() {
+            // A disk that hangs is one that cannot be written.
+            let longest = deadline.max(Instant::now() + RECORD_TIME);
+            outcome = match tokio::time::timeout_at(longest, trail.record(code)).await {
+                Ok(Ok(())) => outcome,
+                Ok(Err(_)) | Err(_) => Err(ApiError::unavailable(None)),
+            };
+        }
         trail.settle(outcome.as_ref().err());
         let correlator = trail.correlator();
-        let mut response = self.respond(route.ok(), correlator, outcome, started.elapsed());
+        let mut response = self.respond(target, correlator, outcome, started.elapsed());
         if response.status() == StatusCode::UNAUTHORIZED {
             let challenge = self.parts.authenticator.challenge(trail.unauthenticated);
             response.headers_mut().insert(WWW_AUTHENTICATE, challenge);
@@ -153,8 +169,8 @@ impl Api {
 
     /// Answers a request that there is no room for.
     pub fn shed(&self, request: &Request<Incoming>) -> Response<Full<Bytes>> {
-        let route = Route::of(request.uri().path(), &self.versions);
-        let correlator = Correlator::of(request.headers(), route.as_ref().ok());
+        let route = Route::of(request.uri().path(), &self.served);
+        let correlator = Correlator::of(request.headers(), correlator_form(route.as_ref()));
         let outcome = Err(ApiError::unavailable(Some(SHED_RETRY_AFTER)));
         self.respond(route.ok(), correlator.echo(), outcome, Duration::ZERO)
     }
@@ -162,20 +178,24 @@ impl Api {
     /// Counts an outcome and writes it, with the correlator that every answer carries.
     fn respond(
         &self,
-        route: Option<Route>,
+        route: Option<Route<'_>>,
         correlator: HeaderValue,
         outcome: Result<Response<Full<Bytes>>, ApiError>,
         took: Duration,
     ) -> Response<Full<Bytes>> {
-        let target = route.map(|route| (route.version, route.operation));
+        let target = route.map(|route| (route.served.version, route.operation));
         let code = outcome.as_ref().err().map(|error| error.code);
         self.parts.metrics.answered(target, code, took);
         tracing::debug!(
+            version = target.map(|(version, _)| version.as_str()),
             operation = target.map(|(_, operation)| operation.as_str()),
             code = code.map(ErrorCode::label),
             "answered"
         );
         let mut response = outcome.unwrap_or_else(ApiError::into_response);
+        if let Some(route) = route {
+            route.served.mark(response.headers_mut());
+        }
         response
             .headers_mut()
             .insert(correlator::HEADER, correlator);
@@ -186,13 +206,16 @@ impl Api {
     async fn answer(
         &self,
         request: Request<Incoming>,
-        route: Result<Route, ApiError>,
+        route: Result<Route<'_>, ApiError>,
         correlator: &Correlator,
         trail: &mut Trail<'_>,
         deadline: Instant,
     ) -> Result<Response<Full<Bytes>>, ApiError> {
         let (parts, body) = request.into_parts();
-        let admitted = self.admit(&parts, route, correlator, trail, deadline).await;
+        let now = Timestamp::now();
+        let admitted = self
+            .admit(&parts, route, correlator, trail, deadline, now)
+            .await;
         let (route, caller, consumer) = match admitted {
             Ok(admitted) => admitted,
             Err(error) => {
@@ -200,53 +223,104 @@ impl Api {
                 return Err(error);
             }
         };
-        let now = Timestamp::now();
+        let rules = route.rules();
         let parsing = trace::step("parse");
-        let body = body::read(body, Instant::now() + self.body_read_timeout).await;
-        check_content_type(&parts.headers, &body)?;
-        let query = device_json::parse(body.complete()?)?;
+        let body = body::read(body, self.body_read_timeout).await;
+        check_content_type(&parts.headers, &body, rules)?;
+        let Asking { device, asked } =
+            request_json::parse(route.served.version, route.operation, body.complete()?)?;
+        let question = question(device, &caller, route)?;
         drop(parsing);
         let limiter = &self.parts.limiter;
-        let may_ask = limiter.may_ask(&consumer, &query, now);
-        may_ask.map_err(v0_1_0::limit_error)?;
-        let wanted = route.operation.wanted();
+        let refused = |refusal| refusal::of_limit(refusal, rules.codes);
+        let may_ask = limiter.may_ask(&consumer, &question.query, now);
+        may_ask.map_err(refused)?;
+        let guess = match &asked {
+            Asked::Match(provided) => {
+                let guess = limiter.admit_guess(&consumer, &question.query, provided, now);
+                Some(guess.map_err(refused)?)
+            }
+            Asked::Identifier | Asked::Type | Asked::Ppid => None,
+        };
         let lookup = &self.parts.lookup;
+        let progress = &mut trail.progress;
         let found = lookup
-            .device(
-                &query,
-                self.several,
-                wanted,
-                &caller,
-                deadline,
-                &mut trail.progress,
-            )
+            .device(&question, asked.wanted(), &caller, deadline, progress)
             .await;
         // What a core that fails does not say tells of nobody.
-        if !found.is_err_and(LookupError::is_failure) {
+        let counted = if found.is_err_and(LookupError::is_failure) {
+            Ok(())
+        } else {
             let subscription = trail.progress.subscription.as_ref();
-            let counted = limiter.count(&consumer, subscription, &query, now);
-            counted.map_err(v0_1_0::limit_error)?;
+            limiter.count(&consumer, subscription, &question.query, now)
+        };
+        let answer = counted.map_err(refused).and_then(|()| {
+            let found = found.inspect_err(|error| trail.reason = Some(error.label()));
+            let device = found.map_err(|error| refusal::of_lookup(error, rules.codes))?;
+            self.tell(asked, rules, &question, &caller, &device, trail)
+        });
+        if let Some(guess) = guess {
+            let wrong = answer.as_ref().is_ok_and(Members::is_mismatch);
+            if !wrong {
+                guess.forget();
+            }
         }
-        let device = found
-            .inspect_err(|error| trail.reason = Some(error.label()))
-            .map_err(v0_1_0::lookup_error)?;
-        let device_type = self.parts.tac_table.get(device.imei.tac());
-        let answer = answer::Members::new(route.operation, &device, device_type);
+        let answer = answer?;
         if self.parts.audit.is_some() {
             trail.fields = answer.names();
         }
         answer.into_response()
     }
 
+    /// What the consumer is told of a device that was found.
+    fn tell<'a>(
+        &'a self,
+        asked: Asked,
+        rules: &Rules,
+        question: &'a Question,
+        caller: &Caller,
+        device: &Answer,
+        trail: &mut Trail<'_>,
+    ) -> Result<Members<'a>, ApiError> {
+        let members = match asked {
+            Asked::Identifier | Asked::Type => {
+                let device_type = self.parts.tac_table.get(device.imei.tac());
+                Members::described(device, device_type, rules.longest_name)
+            }
+            Asked::Ppid => {
+                let ppids = self.parts.ppids.as_ref();
+                let ppids = ppids.ok_or(ApiError::new(ErrorCode::Internal))?;
+                let names = ppids.of(device.imei, &caller.consumer, Timestamp::now());
+                if self.parts.audit.is_some() {
+                    trail.ppid_secret = Some(names.secret_id.to_owned());
+                }
+                Members::ppid(device, names.current, names.previous)
+            }
+            Asked::Match(provided) => {
+                let matches = provided.matches(device.imei, device.imeisv);
+                let matches = matches.map_err(|provided::ImeisvUnknown| {
+                    trail.reason = Some("NO_IMEISV");
+                    ApiError::new(rules.codes.not_applicable)
+                })?;
+                Members::matches(device, matches)
+            }
+        };
+        Ok(match rules.several {
+            Several::FirstSupported => members.naming(device, &question.query),
+            Several::Configurable(_) => members,
+        })
+    }
+
     /// The checks that need no body: who has no business here does not get to send one.
-    async fn admit(
+    async fn admit<'a>(
         &self,
         parts: &http::request::Parts,
-        route: Result<Route, ApiError>,
+        route: Result<Route<'a>, ApiError>,
         correlator: &Correlator,
         trail: &mut Trail<'_>,
         deadline: Instant,
-    ) -> Result<(Route, Arc<Caller>, Consumer), ApiError> {
+        now: Timestamp,
+    ) -> Result<(Route<'a>, Arc<Caller>, Consumer), ApiError> {
         let route = route?;
         if parts.method != Method::POST {
             return Err(ApiError::new(ErrorCode::MethodNotAllowed));
@@ -256,8 +330,9 @@ impl Api {
         if !caller.scopes.allows(route.operation.scope()) {
             return Err(ApiError::new(ErrorCode::PermissionDenied));
         }
-        let admission = self.parts.limiter.admit(&caller.consumer, Timestamp::now());
-        let admission = admission.map_err(v0_1_0::limit_error)?;
+        let admission = self.parts.limiter.admit(&caller.consumer, now);
+        let codes = route.rules().codes;
+        let admission = admission.map_err(|refusal| refusal::of_limit(refusal, codes))?;
         let consumer = admission.consumer();
         trail.admission = Some(admission);
         accept::check(&parts.headers)?;
@@ -297,9 +372,30 @@ impl Api {
     }
 }
 
-/// v0.1.0 knows no 415: another type is an invalid argument there. No type and no body is left to
-/// the body's own check.
-fn check_content_type(headers: &HeaderMap, body: &ReadBody) -> Result<(), ApiError> {
+/// Whose device is asked for, by the request or by the token.
+fn question(
+    device: Option<DeviceQuery>,
+    caller: &Caller,
+    route: Route<'_>,
+) -> Result<Question, ApiError> {
+    match (device, &caller.subject, route.rules().body) {
+        (Some(_), Some(_), BodyForm::OptionalDevice) => {
+            Err(ApiError::new(ErrorCode::UnnecessaryIdentifier))
+        }
+        (Some(query), _, _) => Ok(Question {
+            query,
+            named_by: NamedBy::Request(route.served.several),
+        }),
+        (None, Some(subject), _) => Ok(Question {
+            query: subject.into(),
+            named_by: NamedBy::Token,
+        }),
+        (None, None, _) => Err(ApiError::new(ErrorCode::MissingIdentifier)),
+    }
+}
+
+/// No type and no body is left to the body's own check.
+fn check_content_type(headers: &HeaderMap, body: &ReadBody, rules: &Rules) -> Result<(), ApiError> {
     let value = headers
         .get(http::header::CONTENT_TYPE)
         .map(HeaderValue::as_bytes);
@@ -313,7 +409,8 @@ fn check_content_type(headers: &HeaderMap, body: &ReadBody) -> Result<(), ApiErr
             Ok(())
         }
         None if body.is_empty() => Ok(()),
-        _ => Err(ApiError::invalid(
+        _ => Err(ApiError::with_message(
+            rules.codes.content_type,
             "The content type must be application/json",
         )),
     }

@@ -1,135 +1,84 @@
 //! Paths: which version, which operation.
 
-use serde::{Deserialize, Serialize};
-
+use super::Operation;
 use super::error::{ApiError, ErrorCode};
-use crate::lookup::Wanted;
-
-/// A published version of the API.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, Serialize)]
-pub enum Version {
-    /// The one that must never break.
-    #[serde(rename = "v0.1.0")]
-    V0_1_0,
-}
-
-impl Version {
-    /// Every version, oldest first.
-    pub const ALL: [Self; 1] = [Self::V0_1_0];
-
-    /// As it stands in paths and labels.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::V0_1_0 => "v0.1.0",
-        }
-    }
-
-    /// The operations of the version.
-    pub fn operations(self) -> &'static [Operation] {
-        match self {
-            Self::V0_1_0 => &[Operation::RetrieveIdentifier, Operation::RetrieveType],
-        }
-    }
-}
-
-/// What a consumer may ask.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Operation {
-    /// Which device: IMEI and what follows from it.
-    RetrieveIdentifier,
-    /// Which type of device: TAC and what follows from it.
-    RetrieveType,
-}
-
-impl Operation {
-    /// As it stands in paths and labels.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::RetrieveIdentifier => "retrieve-identifier",
-            Self::RetrieveType => "retrieve-type",
-        }
-    }
-
-    /// The scope that a token needs for it.
-    pub(super) fn scope(self) -> &'static str {
-        match self {
-            Self::RetrieveIdentifier => "device-identifier:retrieve-identifier",
-            Self::RetrieveType => "device-identifier:retrieve-type",
-        }
-    }
-
-    /// What it asks the core for.
-    pub(super) fn wanted(self) -> Wanted {
-        match self {
-            Self::RetrieveIdentifier => Wanted::Identifier,
-            Self::RetrieveType => Wanted::Type,
-        }
-    }
-}
+use super::served::Served;
+use super::version::{CorrelatorForm, Rules};
 
 /// What a path names.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Route {
-    pub(super) version: Version,
+#[derive(Clone, Copy)]
+pub(super) struct Route<'a> {
+    pub(super) served: &'a Served,
     pub(super) operation: Operation,
 }
 
-impl Route {
-    /// Reads `/device-identifier/{version}/{operation}`.
-    pub(super) fn of(path: &str, served: &[Version]) -> Result<Self, ApiError> {
-        let unknown = ApiError::with_message(ErrorCode::NotFound, "No such resource");
+impl<'a> Route<'a> {
+    /// Reads `/device-identifier/{version}/{operation}`. Nothing is negotiated: a version that is
+    /// not served is told which ones are.
+    pub(super) fn of(path: &str, served: &'a [Served]) -> Result<Self, ApiError> {
+        let unknown = || ApiError::with_message(ErrorCode::NotFound, "No such resource");
         let mut segments = path
             .strip_prefix("/device-identifier/")
-            .ok_or(unknown)?
+            .ok_or_else(unknown)?
             .split('/');
-        let (Some(version), Some(operation), None) =
-            (segments.next(), segments.next(), segments.next())
-        else {
-            return Err(unknown);
+        let version = segments.next().unwrap_or_default();
+        let found = served.iter().find(|it| it.version.as_str() == version);
+        let served = found.ok_or_else(|| no_such_version(served))?;
+        let (Some(operation), None) = (segments.next(), segments.next()) else {
+            return Err(unknown());
         };
-        let version = served
-            .iter()
-            .find(|known| known.as_str() == version)
-            .copied()
-            .ok_or(unknown)?;
-        let operation = version
-            .operations()
-            .iter()
-            .find(|known| known.as_str() == operation);
+        let operation = served.operations.iter().find(|it| it.as_str() == operation);
         operation
             .map(|operation| Self {
-                version,
+                served,
                 operation: *operation,
             })
-            .ok_or(unknown)
+            .ok_or_else(unknown)
     }
+
+    /// The rules of the version.
+    pub(super) fn rules(self) -> &'static Rules {
+        self.served.version.rules()
+    }
+}
+
+/// The form of the correlator on the way to a route; an unknown path takes the widest.
+pub(super) fn correlator_form(route: Result<&Route<'_>, &ApiError>) -> CorrelatorForm {
+    route.map_or(CorrelatorForm::Wide, |route| route.rules().correlator)
+}
+
+fn no_such_version(served: &[Served]) -> ApiError {
+    let names: Vec<_> = served.iter().map(|it| it.version.as_str()).collect();
+    let message = format!("No such version of the API; served: {}", names.join(", "));
+    ApiError::with_message(ErrorCode::NotFound, message)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::api::Version;
+
+    fn served() -> Vec<Served> {
+        Version::all().map(Served::by_default).collect()
+    }
 
     #[test]
     fn only_the_served_paths_lead_somewhere() {
-        let of = |path| Route::of(path, &Version::ALL);
-        for (path, operation) in [
-            (
-                "/device-identifier/v0.1.0/retrieve-identifier",
-                Operation::RetrieveIdentifier,
-            ),
-            (
-                "/device-identifier/v0.1.0/retrieve-type",
-                Operation::RetrieveType,
-            ),
-        ] {
-            assert_eq!(
-                of(path),
-                Ok(Route {
-                    version: Version::V0_1_0,
-                    operation
-                }),
-                "{path}"
-            );
+        let served = served();
+        for version in Version::all() {
+            for operation in version.operations() {
+                let path = format!(
+                    "/device-identifier/{}/{}",
+                    version.as_str(),
+                    operation.as_str()
+                );
+                let route = Route::of(&path, &served).ok().unwrap();
+                assert_eq!(
+                    (route.served.version, route.operation),
+                    (version, *operation)
+                );
+                assert!(Route::of(&path, &[]).is_err(), "{path}");
+            }
         }
         for path in [
             "/",
@@ -137,14 +86,26 @@ mod tests {
             "/device-identifier",
             "/device-identifier/v0.1.0",
             "/device-identifier/v0.1.0/retrieve-identifier/",
-            "/device-identifier/v0.1/retrieve-identifier",
-            "/device-identifier/v9/retrieve-identifier",
             "/device-identifier/v0.1.0/retrieve-ppid",
+            "/device-identifier/v0.3/match-identifier",
             "/Device-Identifier/v0.1.0/retrieve-type",
             "//device-identifier/v0.1.0/retrieve-type",
         ] {
-            assert_eq!(of(path).unwrap_err().code, ErrorCode::NotFound, "{path}");
+            let refused = Route::of(path, &served).err().unwrap();
+            let unknown = ApiError::with_message(ErrorCode::NotFound, "No such resource");
+            assert_eq!(refused, unknown, "{path}");
         }
-        assert!(Route::of("/device-identifier/v0.1.0/retrieve-type", &[]).is_err());
+    }
+
+    #[test]
+    fn an_unknown_version_is_told_the_served_ones() {
+        let served: Vec<_> = served().into_iter().skip(1).collect();
+        for version in ["v0.1.0", "v0.1", "v9", "V0.2", ""] {
+            let path = format!("/device-identifier/{version}/retrieve-type");
+            let refused = Route::of(&path, &served).err().unwrap();
+            let message = "No such version of the API; served: v0.2, v0.3, v0.4alpha1";
+            let expected = ApiError::with_message(ErrorCode::NotFound, message);
+            assert_eq!(refused, expected, "{path}");
+        }
     }
 }

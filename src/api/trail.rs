@@ -27,12 +27,14 @@ pub(super) struct Trail<'a> {
     pub(super) unauthenticated: Option<Reason>,
     /// The members of the answer that tell of the device.
     pub(super) fields: Vec<&'static str>,
+    /// The id of the secret that a PPID was made with.
+    pub(super) ppid_secret: Option<String>,
     /// How far the lookup came.
     pub(super) progress: Progress,
     correlator: HeaderValue,
     started: Instant,
     /// Where a decision is recorded; absent: it is not, or not any more.
-    record: Option<(&'a Audit, Route)>,
+    record: Option<(&'a Audit, Route<'a>)>,
 }
 
 /// The reason of a line that nobody was told anything of.
@@ -40,7 +42,7 @@ const CONNECTION_LOST: &str = "CONNECTION_LOST";
 
 impl<'a> Trail<'a> {
     pub(super) fn begin(
-        record: Option<(&'a Audit, Route)>,
+        record: Option<(&'a Audit, Route<'a>)>,
         correlator: HeaderValue,
         started: Instant,
     ) -> Self {
@@ -50,6 +52,7 @@ impl<'a> Trail<'a> {
             reason: None,
             unauthenticated: None,
             fields: Vec::new(),
+            ppid_secret: None,
             progress: Progress::default(),
             correlator,
             started,
@@ -60,6 +63,11 @@ impl<'a> Trail<'a> {
     /// What the answer carries.
     pub(super) fn correlator(&self) -> HeaderValue {
         self.correlator.clone()
+    }
+
+    /// Whether a decision is still to be recorded.
+    pub(super) fn is_recorded(&self) -> bool {
+        self.record.is_some()
     }
 
     /// Writes the line of the audit, where there is one.
@@ -84,7 +92,7 @@ impl<'a> Trail<'a> {
     fn line(
         &self,
         audit: &Audit,
-        route: Route,
+        route: Route<'_>,
         decision: Decision,
         reason: &'static str,
     ) -> Record<'_> {
@@ -95,11 +103,12 @@ impl<'a> Trail<'a> {
             correlator: self.correlator.to_str().unwrap_or_default(),
             consumer: self.caller.as_ref().map(|caller| caller.consumer.as_str()),
             operation: route.operation.as_str(),
-            version: route.version.as_str(),
+            version: route.served.version.as_str(),
             decision,
             reason,
             fields: if disclosed { &self.fields } else { &[] },
             subscriber: subscription.map(|ue_id| audit.pseudonym(ue_id)),
+            ppid_secret: self.ppid_secret.as_deref(),
             consent_exempt: self.progress.exempt,
             latency_ms: milliseconds(self.started.elapsed()),
         }

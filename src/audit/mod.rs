@@ -59,6 +59,9 @@ pub struct Record<'a> {
     /// The subscriber's pseudonym, as far as the request came.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub subscriber: Option<String>,
+    /// The id of the secret that a PPID was made with.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub ppid_secret: Option<&'a str>,
     /// The consumer needed no consent, by the operator's word.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub consent_exempt: bool,

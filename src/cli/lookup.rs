@@ -20,7 +20,8 @@ use super::{fail, refuse};
 use crate::auth::Caller;
 use crate::config::{Config, ConsentMode, Feeds, Layers, Log, LogFormat};
 use crate::lookup::{
-    Answer, DeviceQuery, Lookup, LookupError, Progress, SeveralIdentifiers, Wanted,
+    Answer, DeviceQuery, Lookup, LookupError, NamedBy, Progress, Question, SeveralIdentifiers,
+    Wanted,
 };
 use crate::southbound::{Membership, Southbound};
 use crate::tac::TacTable;
@@ -123,8 +124,11 @@ fn read<T>(
 
 /// Runs the command to its end. Must be called within a Tokio runtime.
 pub(super) async fn run(arguments: &LookupArguments) -> ExitCode {
-    let query = match arguments.query() {
-        Ok(query) => query,
+    let question = match arguments.query() {
+        Ok(query) => Question {
+            query,
+            named_by: NamedBy::Request(SeveralIdentifiers::First),
+        },
         Err(error) => return refuse(&error),
     };
     let config = match Layers::from_file(&arguments.config).load() {
@@ -143,14 +147,15 @@ pub(super) async fn run(arguments: &LookupArguments) -> ExitCode {
         Err(error) => return fail(&*error),
     };
     let mut progress = Progress::default();
-    let answer = bench.ask(&config, &query, &mut progress).await;
+    let answer = bench.ask(&config, &question, &mut progress).await;
     let subscription = progress.subscription.as_ref();
     let outcome = Outcome {
         steps: &bench.steps.done(),
         subscription,
         answer,
     };
-    let text = Report::new(arguments.reveal).of(&config, &query, &outcome, &bench.tac_table);
+    let text =
+        Report::new(arguments.reveal).of(&config, &question.query, &outcome, &bench.tac_table);
     let written = write!(std::io::stdout(), "{text}");
     match (answer, written) {
         (Ok(_), Ok(())) => ExitCode::SUCCESS,
@@ -203,19 +208,18 @@ impl Bench {
     async fn ask(
         &self,
         config: &Config,
-        query: &DeviceQuery,
+        question: &Question,
         progress: &mut Progress,
     ) -> Result<Answer, LookupError> {
         let patience = config.api.request_timeout;
         // A function that the NRF does not name is told as such by the step that needs it.
         let known = self.discovered.iter().map(Client::until_known);
         let _ = timeout(patience, futures_util::future::join_all(known)).await;
-        let several = SeveralIdentifiers::First;
         let (wanted, caller) = (Wanted::Identifier, Caller::anonymous());
         let deadline = Instant::now() + patience;
         let lookup = &self.lookup;
         lookup
-            .device(query, several, wanted, &caller, deadline, progress)
+            .device(question, wanted, &caller, deadline, progress)
             .await
     }
 }

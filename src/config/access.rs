@@ -295,6 +295,9 @@ pub struct Limits {
     pub requests_per_day: u64,
     /// Subscribers asked for within an hour; 0: no limit.
     pub distinct_subscribers_per_hour: u32,
+    /// Identifiers offered to match-identifier within an hour that were not the device's; 0: no
+    /// limit.
+    pub mismatches_per_hour: u32,
     /// Consumers whose use is remembered at most; about 500 bytes each and up to 2 KB for the
     /// subscribers it asks for, or, where these are limited, up to 200 bytes for each of the limit.
     pub consumer_entries: u64,
@@ -316,6 +319,8 @@ pub struct LimitsClass {
     pub requests_per_day: u64,
     /// As in `[limits]`; 0: no limit.
     pub distinct_subscribers_per_hour: u32,
+    /// As in `[limits]`; 0: no limit.
+    pub mismatches_per_hour: u32,
 }
 
 /// More than any operator has contracts with.
@@ -328,6 +333,7 @@ impl Default for Limits {
             burst: 0,
             requests_per_day: 0,
             distinct_subscribers_per_hour: 0,
+            mismatches_per_hour: 0,
             consumer_entries: DEFAULT_CONSUMER_ENTRIES,
             classes: BTreeMap::new(),
         }
@@ -343,6 +349,7 @@ impl Limits {
             burst: self.burst,
             requests_per_day: self.requests_per_day,
             distinct_subscribers_per_hour: self.distinct_subscribers_per_hour,
+            mismatches_per_hour: self.mismatches_per_hour,
         }
     }
 }

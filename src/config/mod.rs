@@ -8,6 +8,7 @@ mod access;
 mod core;
 mod feeds;
 mod load;
+mod ppid;
 mod telemetry;
 mod tls;
 mod url;
@@ -18,6 +19,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 pub use access::{
@@ -29,11 +31,13 @@ pub use core::{
 };
 pub use feeds::{Callback, Feeds, IpDomainRule};
 pub use load::{ConfigError, Layers};
+pub use ppid::{Ppid, PpidSecret};
 pub use telemetry::{Otlp, Telemetry};
 pub use tls::{ClientCertificates, ClientTls, ServerTls};
-pub use url::{CollectorUrl, IssuerUrl, PublicUrl, UrlError};
+pub use url::{CollectorUrl, IssuerUrl, LinkUrl, PublicUrl, UrlError};
 pub use values::{IdentifierKind, MultipleIdentifiers, SecretSource};
 
+use crate::api::Version;
 use crate::lookup::nat::NatPool;
 
 /// Everything that can be set. See `deploy/pei-bridge.toml` for the meaning of each key.
@@ -50,6 +54,8 @@ pub struct Config {
     pub consent: Consent,
     /// How much each consumer may ask.
     pub limits: Limits,
+    /// Names of devices that only one consumer knows them by.
+    pub ppid: Ppid,
     /// The record of every decision.
     pub audit: Audit,
     /// The functions of the core.
@@ -80,12 +86,14 @@ pub struct Api {
     #[serde(with = "values::duration")]
     pub request_timeout: Duration,
     /// The CAMARA versions served.
-    pub versions: Vec<crate::api::Version>,
+    pub versions: Vec<Version>,
+    /// Those of them that will go.
+    pub deprecated: Vec<DeprecatedVersion>,
     /// The kinds of identifier that this deployment can resolve.
     pub supported_identifiers: Vec<IdentifierKind>,
     /// What several identifiers in one request mean.
     pub multiple_identifiers: MultipleIdentifiers,
-    /// Threads that serve connections; 0: one for each processor.
+    /// Threads that serve connections; 0: one for every two processors.
     pub worker_threads: usize,
     /// Connections held at once; one more is answered 503 and closed.
     pub max_connections: usize,
@@ -136,7 +144,8 @@ impl Default for Api {
         Self {
             listen: DEFAULT_API_LISTEN,
             request_timeout: DEFAULT_REQUEST_TIMEOUT,
-            versions: crate::api::Version::ALL.to_vec(),
+            versions: Version::all().collect(),
+            deprecated: Vec::new(),
             supported_identifiers: IdentifierKind::ALL.to_vec(),
             multiple_identifiers: MultipleIdentifiers::Default,
             worker_threads: 0,
@@ -150,6 +159,22 @@ impl Default for Api {
             tls: None,
         }
     }
+}
+
+/// `[[api.deprecated]]`
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct DeprecatedVersion {
+    /// Which.
+    pub version: Version,
+    /// Since when (RFC 9745).
+    pub since: Timestamp,
+    /// Until when it is served (RFC 8594).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sunset: Option<Timestamp>,
+    /// Where consumers read more.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub link: Option<LinkUrl>,
 }
 
 /// `[admin]`

@@ -1,4 +1,7 @@
-//! Where issuers are asked and where we are reached: URLs that are checked where they are read.
+//! Where issuers are asked, where we are reached, where consumers read more: URLs that are checked
+//! where they are read.
+
+use std::fmt;
 
 use std::net::IpAddr;
 
@@ -160,6 +163,39 @@ impl From<PublicUrl> for String {
     }
 }
 
+/// A page for people who write consumers.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct LinkUrl(Uri);
+
+impl TryFrom<String> for LinkUrl {
+    type Error = UrlError;
+
+    fn try_from(text: String) -> Result<Self, UrlError> {
+        let uri: Uri = text.parse().map_err(|_| UrlError::NoUrl)?;
+        let authority = uri.authority().map_or("", Authority::as_str);
+        let web = [Some("http"), Some("https")].contains(&uri.scheme_str());
+        // An angle bracket would end the link where it stands in a header (RFC 8288 3).
+        if web && !authority.is_empty() && !authority.contains('@') && !text.contains(['<', '>']) {
+            Ok(Self(uri))
+        } else {
+            Err(UrlError::NoUrl)
+        }
+    }
+}
+
+impl From<LinkUrl> for String {
+    fn from(url: LinkUrl) -> Self {
+        url.to_string()
+    }
+}
+
+impl fmt::Display for LinkUrl {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -202,6 +238,23 @@ mod tests {
         assert!(read("https://api.example.com:8443/").is_ok());
         assert_eq!(read("https://api.example.com/v1"), Err(UrlError::NotOrigin));
         for text in ["api.example.com", "ftp://api.example.com", "https://a@b"] {
+            assert_eq!(read(text), Err(UrlError::NoUrl), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_link_leads_to_a_page() {
+        let read = |text: &str| LinkUrl::try_from(text.to_owned());
+        let url = "https://developer.example.com/device-identifier/v0.1.0?a=b";
+        assert_eq!(read(url).unwrap().to_string(), url);
+        for text in [
+            "",
+            "/docs",
+            "mailto:a@b",
+            "https://a@b/c",
+            "https://a/?<b>",
+            "https://a/ b",
+        ] {
             assert_eq!(read(text), Err(UrlError::NoUrl), "{text}");
         }
     }

@@ -14,6 +14,8 @@ impl Config {
         self.validate_api()?;
         self.validate_auth()?;
         self.validate_audit()?;
+        self.validate_deprecated()?;
+        self.validate_ppid()?;
         self.validate_core()?;
         self.validate_feeds()?;
         for pool in &self.nat.pools {
@@ -186,6 +188,41 @@ impl Config {
     fn validate_audit(&self) -> Result<(), ConfigError> {
         if self.audit.sink == AuditSink::File && self.audit.file.is_none() {
             return Err(invalid("audit.file", "is needed for audit.sink = \"file\""));
+        }
+        Ok(())
+    }
+
+    fn validate_deprecated(&self) -> Result<(), ConfigError> {
+        let deprecated = &self.api.deprecated;
+        for (place, entry) in deprecated.iter().enumerate() {
+            let earlier = deprecated.iter().take(place);
+            let fault = if !self.api.versions.contains(&entry.version) {
+                "names a version that api.versions does not"
+            } else if earlier.map(|it| it.version).any(|it| it == entry.version) {
+                "names a version twice"
+            } else if entry.sunset.is_some_and(|sunset| sunset < entry.since) {
+                "has a sunset before its since"
+            } else {
+                continue;
+            };
+            return Err(invalid("api.deprecated", fault));
+        }
+        Ok(())
+    }
+
+    fn validate_ppid(&self) -> Result<(), ConfigError> {
+        let secrets = &self.ppid.secrets;
+        for (place, secret) in secrets.iter().enumerate() {
+            let fault = if secret.id.is_empty() || secret.id.contains(char::is_control) {
+                "needs an id in each"
+            } else if secrets.iter().take(place).any(|it| it.id == secret.id) {
+                "has an id twice"
+            } else if secrets.iter().take(place).any(|it| it.from == secret.from) {
+                "has two that count from the same time"
+            } else {
+                continue;
+            };
+            return Err(invalid("ppid.secrets", fault));
         }
         Ok(())
     }

@@ -1,55 +1,48 @@
 //! What the demo asks, and the answers it expects: the figures of the named subscribers.
 
-use std::fmt;
-use std::io::{self, Write as _};
-use std::net::SocketAddr;
-use std::time::Duration;
+use http::StatusCode;
 
-use bytes::Bytes;
-use http::{Method, Request, StatusCode};
-use http_body_util::{BodyExt as _, Full};
-use hyper_util::rt::TokioIo;
-use tokio::net::TcpStream;
-use tokio::time::Instant;
-
-use super::DemoError;
-
-/// Between two looks at a bridge that is not ready yet.
-const READY_PAUSE: Duration = Duration::from_millis(20);
+use crate::api::Version;
 
 /// One question with its answer.
 pub(super) struct Question {
     /// What it shows.
-    about: &'static str,
-    operation: &'static str,
-    body: &'static str,
-    credentials: Credentials,
-    status: StatusCode,
-    /// Members that the answer has with these values; `null`: a member that it does not have.
-    expected: &'static str,
+    pub(super) about: &'static str,
+    pub(super) version: &'static str,
+    pub(super) operation: &'static str,
+    pub(super) body: &'static str,
+    pub(super) credentials: Credentials,
+    pub(super) status: StatusCode,
+    /// Members that the answer has with these values; `null`: a member that it does not have,
+    /// `{"hexDigits": N}`: so many hexadecimal digits.
+    pub(super) expected: &'static str,
 }
 
 /// The token that a question is asked with.
 #[derive(Clone, Copy)]
-enum Credentials {
+pub(super) enum Credentials {
     Good,
+    /// Names the device of the first subscriber.
+    OfFirst,
     Expired,
     None,
-}
-
-/// What the issuer of the simulated core gave.
-pub(super) struct Tokens {
-    good: String,
-    expired: String,
 }
 
 /// The answer for the first subscriber.
 const FIRST: &str = r#"{"lastChecked":"2024-02-20T10:41:38.657Z","imeisv":"4901542032375180","imei":"490154203237518","tac":"49015420","model":"3110","manufacturer":"Nokia"}"#;
 
-/// Every kind of identifier, both operations, and what is not there.
-pub(super) const QUESTIONS: &[Question] = &[
+/// The type of the second subscriber's device.
+const SECOND_TYPE: &str = r#"{"lastChecked":"2026-01-15T08:00:02.000Z","imei":null,"tac":"35693803","model":"Phone One","manufacturer":"Example Devices"}"#;
+
+/// A name for the device of the first subscriber; which one, the secret of this run says.
+const FIRST_PPID: &str =
+    r#"{"lastChecked":"2024-02-20T10:41:38.657Z","imei":null,"tac":null,"ppid":{"hexDigits":64}}"#;
+
+/// Every version and operation, every kind of identifier, and what is not there.
+const QUESTIONS: &[Question] = &[
     Question {
         about: "by phone number",
+        version: "v0.1.0",
         operation: "retrieve-identifier",
         body: r#"{"phoneNumber": "123456789"}"#,
         credentials: Credentials::Good,
@@ -58,6 +51,7 @@ pub(super) const QUESTIONS: &[Question] = &[
     },
     Question {
         about: "by network access identifier",
+        version: "v0.1.0",
         operation: "retrieve-identifier",
         body: r#"{"networkAccessIdentifier": "123456789@domain.com"}"#,
         credentials: Credentials::Good,
@@ -66,6 +60,7 @@ pub(super) const QUESTIONS: &[Question] = &[
     },
     Question {
         about: "by IPv4 address and port, through the NAT",
+        version: "v0.1.0",
         operation: "retrieve-identifier",
         body: r#"{"ipv4Address": {"publicAddress": "84.125.93.10", "publicPort": 59765}}"#,
         credentials: Credentials::Good,
@@ -74,6 +69,7 @@ pub(super) const QUESTIONS: &[Question] = &[
     },
     Question {
         about: "by IPv6 address",
+        version: "v0.1.0",
         operation: "retrieve-identifier",
         body: r#"{"ipv6Address": "2001:db8:85a3:8d3:1319:8a2e:370:7344"}"#,
         credentials: Credentials::Good,
@@ -82,6 +78,7 @@ pub(super) const QUESTIONS: &[Question] = &[
     },
     Question {
         about: "the type alone",
+        version: "v0.1.0",
         operation: "retrieve-type",
         body: r#"{"phoneNumber": "123456789"}"#,
         credentials: Credentials::Good,
@@ -90,6 +87,7 @@ pub(super) const QUESTIONS: &[Question] = &[
     },
     Question {
         about: "a device whose IMEISV the core does not know",
+        version: "v0.1.0",
         operation: "retrieve-identifier",
         body: r#"{"phoneNumber": "+34600000002"}"#,
         credentials: Credentials::Good,
@@ -98,6 +96,7 @@ pub(super) const QUESTIONS: &[Question] = &[
     },
     Question {
         about: "a subscription without a device",
+        version: "v0.1.0",
         operation: "retrieve-identifier",
         body: r#"{"phoneNumber": "+34600000007"}"#,
         credentials: Credentials::Good,
@@ -106,6 +105,7 @@ pub(super) const QUESTIONS: &[Question] = &[
     },
     Question {
         about: "a subscriber who does not consent",
+        version: "v0.1.0",
         operation: "retrieve-identifier",
         body: r#"{"phoneNumber": "+34600000006"}"#,
         credentials: Credentials::Good,
@@ -114,6 +114,7 @@ pub(super) const QUESTIONS: &[Question] = &[
     },
     Question {
         about: "with a token that has expired",
+        version: "v0.1.0",
         operation: "retrieve-identifier",
         body: r#"{"phoneNumber": "123456789"}"#,
         credentials: Credentials::Expired,
@@ -122,176 +123,127 @@ pub(super) const QUESTIONS: &[Question] = &[
     },
     Question {
         about: "without a token",
+        version: "v0.1.0",
         operation: "retrieve-identifier",
         body: r#"{"phoneNumber": "123456789"}"#,
         credentials: Credentials::None,
         status: StatusCode::UNAUTHORIZED,
         expected: r#"{"status":401,"code":"UNAUTHENTICATED"}"#,
     },
+    Question {
+        about: "v0.2: the device is a member of the body",
+        version: "v0.2",
+        operation: "retrieve-identifier",
+        body: r#"{"device": {"phoneNumber": "+123456789"}}"#,
+        credentials: Credentials::Good,
+        status: StatusCode::OK,
+        expected: FIRST,
+    },
+    Question {
+        about: "v0.2: the type alone",
+        version: "v0.2",
+        operation: "retrieve-type",
+        body: r#"{"device": {"phoneNumber": "+34600000002"}}"#,
+        credentials: Credentials::Good,
+        status: StatusCode::OK,
+        expected: SECOND_TYPE,
+    },
+    Question {
+        about: "v0.2: neither body nor token names a device",
+        version: "v0.2",
+        operation: "retrieve-identifier",
+        body: "{}",
+        credentials: Credentials::Good,
+        status: StatusCode::UNPROCESSABLE_ENTITY,
+        expected: r#"{"status":422,"code":"MISSING_IDENTIFIER"}"#,
+    },
+    Question {
+        about: "v0.3: the token names the device",
+        version: "v0.3",
+        operation: "retrieve-identifier",
+        body: "{}",
+        credentials: Credentials::OfFirst,
+        status: StatusCode::OK,
+        expected: FIRST,
+    },
+    Question {
+        about: "v0.3: of several identifiers the answer names the one that was used",
+        version: "v0.3",
+        operation: "retrieve-type",
+        body: r#"{"device": {"phoneNumber": "+123456789", "ipv6Address": "2001:db8:aa00::1"}}"#,
+        credentials: Credentials::Good,
+        status: StatusCode::OK,
+        expected: r#"{"device":{"phoneNumber":"+123456789"},"lastChecked":"2024-02-20T10:41:38.657Z","imei":null,"tac":"49015420","model":"3110","manufacturer":"Nokia"}"#,
+    },
+    Question {
+        about: "v0.3: a name for the device that only this consumer knows it by",
+        version: "v0.3",
+        operation: "retrieve-ppid",
+        body: r#"{"device": {"phoneNumber": "+123456789"}}"#,
+        credentials: Credentials::Good,
+        status: StatusCode::OK,
+        expected: FIRST_PPID,
+    },
+    Question {
+        about: "v0.4alpha1: the device",
+        version: "v0.4alpha1",
+        operation: "retrieve-identifier",
+        body: r#"{"device": {"phoneNumber": "+123456789"}}"#,
+        credentials: Credentials::Good,
+        status: StatusCode::OK,
+        expected: FIRST,
+    },
+    Question {
+        about: "v0.4alpha1: the type alone",
+        version: "v0.4alpha1",
+        operation: "retrieve-type",
+        body: r#"{"device": {"phoneNumber": "+34600000002"}}"#,
+        credentials: Credentials::Good,
+        status: StatusCode::OK,
+        expected: SECOND_TYPE,
+    },
+    Question {
+        about: "v0.4alpha1: a name for the device",
+        version: "v0.4alpha1",
+        operation: "retrieve-ppid",
+        body: "{}",
+        credentials: Credentials::OfFirst,
+        status: StatusCode::OK,
+        expected: FIRST_PPID,
+    },
+    Question {
+        about: "v0.4alpha1: is it this device?",
+        version: "v0.4alpha1",
+        operation: "match-identifier",
+        body: r#"{"device": {"phoneNumber": "+123456789"}, "providedIdentifierType": "IMEI", "providedIdentifier": "490154203237518"}"#,
+        credentials: Credentials::Good,
+        status: StatusCode::OK,
+        expected: r#"{"lastChecked":"2024-02-20T10:41:38.657Z","match":true,"imei":null}"#,
+    },
+    Question {
+        about: "v0.4alpha1: is it of this type?",
+        version: "v0.4alpha1",
+        operation: "match-identifier",
+        body: r#"{"device": {"phoneNumber": "+123456789"}, "providedIdentifierType": "TAC", "providedIdentifier": "35693803"}"#,
+        credentials: Credentials::Good,
+        status: StatusCode::OK,
+        expected: r#"{"lastChecked":"2024-02-20T10:41:38.657Z","match":false,"tac":null}"#,
+    },
+    Question {
+        about: "a version that is not served",
+        version: "v9",
+        operation: "retrieve-identifier",
+        body: "{}",
+        credentials: Credentials::Good,
+        status: StatusCode::NOT_FOUND,
+        expected: r#"{"status":404,"code":"NOT_FOUND"}"#,
+    },
 ];
 
-/// An answer that is not the expected one, or none.
-#[derive(Debug, thiserror::Error)]
-pub enum Unexpected {
-    /// The bridge did not get ready.
-    #[error("the bridge was not ready in time")]
-    NotReady,
-    /// The issuer of the simulated core gave no token.
-    #[error("no token from the simulated core")]
-    NoToken,
-    /// The bridge could not be asked.
-    #[error("{0}: no answer")]
-    NoAnswer(&'static str),
-    /// The answer is another one.
-    #[error("{0}: not the expected answer, which is {1}")]
-    Other(&'static str, &'static str),
-}
-
-impl Question {
-    fn path(&self) -> String {
-        format!("/device-identifier/v0.1.0/{}", self.operation)
-    }
-
-    fn token<'a>(&self, tokens: &'a Tokens) -> Option<&'a str> {
-        match self.credentials {
-            Credentials::Good => Some(&tokens.good),
-            Credentials::Expired => Some(&tokens.expired),
-            Credentials::None => None,
-        }
-    }
-
-    /// A command line that asks it.
-    pub(super) fn curl(&self, api: SocketAddr, tokens: &Tokens) -> impl fmt::Display {
-        let token = self.token(tokens).map_or_else(String::new, |token| {
-            format!(" -H 'authorization: Bearer {token}'")
-        });
-        format!(
-            "# {}\ncurl -s http://{api}{} -H 'content-type: application/json'{token} -d '{}'",
-            self.about,
-            self.path(),
-            self.body
-        )
-    }
-
-    /// Asks it and gives the answer where it is the expected one.
-    async fn ask(&self, api: SocketAddr, tokens: &Tokens) -> Result<String, Unexpected> {
-        let mut request = Request::post(self.path())
-            .header("host", api.to_string())
-            .header("content-type", "application/json");
-        if let Some(token) = self.token(tokens) {
-            request = request.header("authorization", format!("Bearer {token}"));
-        }
-        let request = request
-            .body(Full::from(self.body))
-            .map_err(|_| Unexpected::NoAnswer(self.about))?;
-        let (status, body) = exchange(api, request)
-            .await
-            .ok_or(Unexpected::NoAnswer(self.about))?;
-        let text = String::from_utf8_lossy(&body).into_owned();
-        if status == self.status && has_members(&text, self.expected) {
-            Ok(text)
-        } else {
-            Err(Unexpected::Other(self.about, self.expected))
-        }
-    }
-}
-
-/// Asks every question and prints it with its answer; ends at the first that is not as expected.
-pub(super) async fn ask_all(api: SocketAddr, tokens: &Tokens) -> Result<(), DemoError> {
-    for question in QUESTIONS {
-        writeln!(io::stdout(), "{}", question.curl(api, tokens))?;
-        let answer = question.ask(api, tokens).await?;
-        writeln!(io::stdout(), "{answer}\n")?;
-    }
-    writeln!(
-        io::stdout(),
-        "{} questions, every answer as expected",
-        QUESTIONS.len()
-    )?;
-    Ok(())
-}
-
-impl Tokens {
-    /// Tokens of the demo's consumer, from the issuer beside the simulated core.
-    pub(super) async fn fetch(control: SocketAddr) -> Result<Self, Unexpected> {
-        let good = fetch_token(control, GOOD_FOR)
-            .await
-            .ok_or(Unexpected::NoToken)?;
-        let expired = fetch_token(control, EXPIRED_FOR)
-            .await
-            .ok_or(Unexpected::NoToken)?;
-        Ok(Self { good, expired })
-    }
-}
-
-/// Seconds for which the demo's token is good: a working day.
-const GOOD_FOR: i32 = 8 * 60 * 60;
-/// Beyond any leeway.
-const EXPIRED_FOR: i32 = -3600;
-
-async fn fetch_token(control: SocketAddr, expires_in: i32) -> Option<String> {
-    let form = format!(
-        "grant_type=client_credentials&client_id=demo&expires_in={expires_in}\
-         &scope=device-identifier:retrieve-identifier%20device-identifier:retrieve-type"
-    );
-    let request = Request::post("/oidc/token")
-        .header("host", control.to_string())
-        .header("content-type", "application/x-www-form-urlencoded")
-        .body(Full::from(form))
-        .ok()?;
-    let (status, body) = exchange(control, request).await?;
-    let answer: serde_json::Value = serde_json::from_slice(&body).ok()?;
-    let token = answer.get("access_token")?.as_str()?.to_owned();
-    (status == StatusCode::OK).then_some(token)
-}
-
-/// Looks at `/readyz` until it is 200.
-pub(super) async fn wait_until_ready(
-    admin: SocketAddr,
-    longest: Duration,
-) -> Result<(), Unexpected> {
-    let end = Instant::now() + longest;
-    while Instant::now() < end {
-        let request = Request::builder()
-            .method(Method::GET)
-            .uri("/readyz")
-            .header("host", admin.to_string())
-            .body(Full::default())
-            .map_err(|_| Unexpected::NotReady)?;
-        if exchange(admin, request)
-            .await
-            .is_some_and(|(status, _)| status == StatusCode::OK)
-        {
-            return Ok(());
-        }
-        tokio::time::sleep(READY_PAUSE).await;
-    }
-    Err(Unexpected::NotReady)
-}
-
-/// One request over a connection of its own.
-async fn exchange(to: SocketAddr, request: Request<Full<Bytes>>) -> Option<(StatusCode, Bytes)> {
-    let stream = TcpStream::connect(to).await.ok()?;
-    let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream))
-        .await
-        .ok()?;
-    let connection = tokio::spawn(connection);
-    let response = sender.send_request(request).await.ok()?;
-    let status = response.status();
-    let body = response.into_body().collect().await.ok()?.to_bytes();
-    connection.abort();
-    Some((status, body))
-}
-
-/// Whether the object `text` has the members of `expected` with their values, and none of those
-/// that are `null` there.
-fn has_members(text: &str, expected: &str) -> bool {
-    let read = |text| serde_json::from_str::<serde_json::Map<_, _>>(text);
-    let (Ok(object), Ok(expected)) = (read(text), read(expected)) else {
-        return false;
+/// Those that the served versions can answer.
+pub(super) fn of(served: &[Version]) -> Vec<&'static Question> {
+    let answered = |question: &&Question| {
+        Version::named(question.version).is_none_or(|version| served.contains(&version))
     };
-    expected.iter().all(|(name, value)| match object.get(name) {
-        None => value.is_null(),
-        Some(found) => found == value,
-    })
+    QUESTIONS.iter().filter(answered).collect()
 }

@@ -99,7 +99,7 @@ impl Limited {
 
 /// Estimates how many different hashes it was shown, by the smallest of them: as long as there are
 /// few, these are all; beyond, the more there are, the closer together the smallest lie (k minimum
-/// values; Bar-Yossef and others, 2002).
+/// values).
 #[derive(Default)]
 pub(super) struct Sketch {
     /// In ascending order.

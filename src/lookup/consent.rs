@@ -39,6 +39,10 @@ impl Disclosure {
     pub(super) fn of(wanted: Wanted) -> Self {
         match wanted {
             Wanted::Identifier => Self::ALL,
+            Wanted::IdentifierAlone => Self {
+                identifier: true,
+                device_type: false,
+            },
             Wanted::Type => Self {
                 identifier: false,
                 device_type: true,
@@ -166,17 +170,18 @@ impl ConsentLookup {
         deadline: Instant,
     ) -> Result<Disclosure, LookupError> {
         let purpose = match wanted {
-            Wanted::Identifier => Purpose::Identifier,
+            Wanted::Identifier | Wanted::IdentifierAlone => Purpose::Identifier,
             Wanted::Type => Purpose::Type,
         };
         if !self.given(supi, purpose, deadline).await? {
             return Err(LookupError::ConsentMissing);
         }
         let one_for_both = self.name(Purpose::Identifier) == self.name(Purpose::Type);
-        let device_type = match purpose {
-            Purpose::Type => true,
-            Purpose::Identifier if one_for_both => true,
-            Purpose::Identifier => self.given(supi, Purpose::Type, deadline).await?,
+        let device_type = match wanted {
+            Wanted::Type => true,
+            Wanted::IdentifierAlone => false,
+            Wanted::Identifier if one_for_both => true,
+            Wanted::Identifier => self.given(supi, Purpose::Type, deadline).await?,
         };
         Ok(Disclosure {
             identifier: purpose == Purpose::Identifier,

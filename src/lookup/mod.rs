@@ -1,7 +1,7 @@
 //! The spine: identifiers → subscription → consent → equipment → answer.
 //!
 //! The one place that knows both sides: what a consumer may ask with, and what the core can be
-//! asked. It knows neither HTTP nor JSON of either side. Read in this order: this file,
+//! asked. It knows neither HTTP nor JSON of either side. Read in this order: [`question`], this file,
 //! [`session`] (whose session is this address), [`subscription`] (public to permanent identifier, by
 //! the core or by the operator's table, [`provisioned`]),
 //! [`consent`] (may it be disclosed), [`equipment`] (which device); below them all
@@ -15,23 +15,24 @@ pub mod equipment;
 pub mod feed;
 pub mod nat;
 pub mod provisioned;
+mod question;
 mod remembered;
 pub mod session;
 pub mod subscription;
 
-use std::fmt;
-use std::net::Ipv6Addr;
 use std::sync::Arc;
 
 use adapters::bsf::Bsf;
 use adapters::sbi::{self, Steps};
 use adapters::udm::Udm;
 use adapters::upf::Upf;
-use device::{Gpsi, Ipv4Query, Nai, PhoneNumber, Supi, UeId};
+use device::{Supi, UeId};
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 
-use crate::auth::{Caller, Subject};
+pub use question::{DeviceQuery, NamedBy, Question, SeveralIdentifiers, Wanted};
+
+use crate::auth::Caller;
 use crate::config::{Config, IdentifierKind};
 use crate::sessions::SessionTable;
 use crate::telemetry::metrics::LookupMetrics;
@@ -40,50 +41,13 @@ use consent::{Authority, ConsentFeed, ConsentLookup, Disclosure};
 use equipment::EquipmentLookup;
 use feed::Feed;
 use provisioned::Provisioned;
+use question::{Identifier, identifiers};
 use session::SessionLookup;
 use subscription::SubscriptionLookup;
-
-/// The identifiers of one request, parsed; at least one of them is there.
-#[derive(Default)]
-pub struct DeviceQuery {
-    /// An MSISDN.
-    pub phone_number: Option<PhoneNumber>,
-    /// An External Identifier.
-    pub network_access_identifier: Option<Nai>,
-    /// Any address inside the device's prefix.
-    pub ipv6_address: Option<Ipv6Addr>,
-    /// What the world sees of the device, and what tells it apart.
-    pub ipv4_address: Option<Ipv4Query>,
-}
-
-/// Identifiers are personal, an address among them.
-impl fmt::Debug for DeviceQuery {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "DeviceQuery({})", device::MASK)
-    }
-}
 
 /// Subscriptions whose consent was asked about and that wait to be subscribed to; more of them are
 /// asked about again.
 const CONSENTS_WISHED_FOR: usize = 1024;
-
-/// What several identifiers in one query mean.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum SeveralIdentifiers {
-    /// The first that belongs to a known subscription answers.
-    First,
-    /// All must name the same subscription.
-    MustAgree,
-}
-
-/// What of a device the consumer asks for first of all.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Wanted {
-    /// The device: IMEI and IMEISV; its type where that may be seen as well.
-    Identifier,
-    /// The type of device alone.
-    Type,
-}
 
 /// Why there is no device to answer with.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -155,6 +119,8 @@ pub struct Answer {
     pub last_checked: i64,
     /// What of it may be told.
     pub disclosure: Disclosure,
+    /// Which identifier led to it, where one alone did.
+    pub led_by: Option<IdentifierKind>,
 }
 
 /// How far a lookup came, for the audit. Outlives a lookup that is not waited for to its end.
@@ -265,8 +231,7 @@ impl Lookup {
     /// Which device uses the subscription that the query names, as far as this caller may know?
     pub async fn device(
         &self,
-        query: &DeviceQuery,
-        several: SeveralIdentifiers,
+        question: &Question,
         wanted: Wanted,
         caller: &Caller,
         deadline: Instant,
@@ -274,6 +239,17 @@ impl Lookup {
     ) -> Result<Answer, LookupError> {
         let authority = self.consent.authority(caller);
         progress.exempt = authority == Authority::Exempt;
+        let (identifiers, several, beside_token) = match question.named_by {
+            NamedBy::Request(several) => {
+                let supported = self.supported_identifiers(&question.query);
+                (supported, several, caller.subject.is_some())
+            }
+            // Who issues tokens knows what can be resolved here, and names one device.
+            NamedBy::Token => {
+                let all = identifiers(&question.query);
+                (all, SeveralIdentifiers::FirstSupported, false)
+            }
+        };
         let mut walk = Walk {
             lookup: self,
             caller,
@@ -283,11 +259,9 @@ impl Lookup {
             deadline,
             progress,
         };
-        match walk.answer(&self.supported_identifiers(query)).await {
+        match walk.answer(&identifiers).await {
             // Nor may such a consumer learn which other subscriptions exist.
-            Err(LookupError::UnknownSubscription | LookupError::Mismatch)
-                if caller.subject.is_some() =>
-            {
+            Err(LookupError::UnknownSubscription | LookupError::Mismatch) if beside_token => {
                 Err(LookupError::NotOfToken)
             }
             answer => answer,
@@ -304,23 +278,8 @@ impl Lookup {
 
     /// The identifiers of supported kinds, in the order in which they are tried.
     fn supported_identifiers(&self, query: &DeviceQuery) -> [Option<Identifier>; 4] {
-        let phone = query
-            .phone_number
-            .map(|number| Identifier::Gpsi(Gpsi::Msisdn(number)));
-        let nai = query.network_access_identifier.clone();
-        let nai = nai.map(|nai| Identifier::Gpsi(Gpsi::ExternalId(nai)));
-        [
-            phone.filter(|_| self.supports(IdentifierKind::PhoneNumber)),
-            nai.filter(|_| self.supports(IdentifierKind::NetworkAccessIdentifier)),
-            query
-                .ipv6_address
-                .map(Identifier::Ipv6)
-                .filter(|_| self.supports(IdentifierKind::Ipv6Address)),
-            query
-                .ipv4_address
-                .map(Identifier::Ipv4)
-                .filter(|_| self.supports(IdentifierKind::Ipv4Address)),
-        ]
+        identifiers(query)
+            .map(|identifier| identifier.filter(|identifier| self.supports(identifier.kind())))
     }
 
     fn supports(&self, kind: IdentifierKind) -> bool {
@@ -337,9 +296,10 @@ impl Lookup {
         match (identifier, several) {
             (Identifier::Gpsi(gpsi), _) => Ok(UeId::Gpsi(gpsi.clone())),
             (Identifier::Ipv6(address), _) => self.session.by_ipv6(*address, deadline).await,
-            (Identifier::Ipv4(query), SeveralIdentifiers::First) => {
-                self.session.by_ipv4(*query, deadline).await
-            }
+            (
+                Identifier::Ipv4(query),
+                SeveralIdentifiers::First | SeveralIdentifiers::FirstSupported,
+            ) => self.session.by_ipv4(*query, deadline).await,
             // A single IPv4 identifier can contradict itself, by port and private address.
             (Identifier::Ipv4(query), SeveralIdentifiers::MustAgree) => {
                 self.session.by_ipv4_agreeing(*query, deadline).await
@@ -368,13 +328,13 @@ impl Lookup {
 
 impl Walk<'_> {
     async fn answer(&mut self, identifiers: &[Option<Identifier>]) -> Result<Answer, LookupError> {
-        if self.authority == Authority::Refused {
-            return Err(LookupError::ConsentMissing);
-        }
         let mut given = identifiers.iter().flatten();
         match (given.next(), given.next(), self.several) {
             (None, ..) => Err(LookupError::Unsupported),
-            (Some(only), None, _) => self.by_identifier(only).await,
+            _ if self.authority == Authority::Refused => Err(LookupError::ConsentMissing),
+            (Some(only), None, _) | (Some(only), _, SeveralIdentifiers::FirstSupported) => {
+                self.by_identifier(only).await
+            }
             (_, _, SeveralIdentifiers::First) => self.by_first(identifiers).await,
             (_, _, SeveralIdentifiers::MustAgree) => {
                 let subscription = self.agreed(identifiers).await?;
@@ -479,6 +439,7 @@ impl Walk<'_> {
             imeisv,
             last_checked,
             disclosure,
+            led_by: identifier.map(Identifier::kind),
         })
     }
 }
@@ -493,7 +454,9 @@ impl Lookup {
         identifier: Option<&Identifier>,
         deadline: Instant,
     ) -> Result<(), LookupError> {
-        let Some(subject) = caller.subject.as_ref().map(Identifier::of) else {
+        let subject = caller.subject.as_ref().map(DeviceQuery::from);
+        let subject = subject.and_then(|query| identifiers(&query).into_iter().flatten().next());
+        let Some(subject) = subject else {
             return Ok(());
         };
         if identifier == Some(&subject) {
@@ -505,30 +468,6 @@ impl Lookup {
             Ok(())
         } else {
             Err(LookupError::NotOfToken)
-        }
-    }
-}
-
-/// One identifier, by the question it leads to.
-#[derive(PartialEq, Eq)]
-enum Identifier {
-    Gpsi(Gpsi),
-    Ipv6(Ipv6Addr),
-    Ipv4(Ipv4Query),
-}
-
-impl Identifier {
-    /// The device that a token names.
-    fn of(subject: &Subject) -> Self {
-        match subject {
-            Subject::PhoneNumber(number) => Self::Gpsi(Gpsi::Msisdn(*number)),
-            Subject::NetworkAccessIdentifier(nai) => Self::Gpsi(Gpsi::ExternalId(nai.clone())),
-            Subject::Ipv6(address) => Self::Ipv6(*address),
-            Subject::Ipv4 { address, port } => Self::Ipv4(Ipv4Query::Port {
-                public: *address,
-                port: *port,
-                private: None,
-            }),
         }
     }
 }

@@ -1,4 +1,5 @@
-//! The admin listener: `/healthz`, `/readyz`, `/metrics`; HTTP/1.1, for the operator alone.
+//! The admin listener: `/healthz`, `/readyz`, `/metrics`, `/openapi/{version}.yaml`; HTTP/1.1, for
+//! the operator alone.
 
 use std::convert::Infallible;
 use std::io;
@@ -20,6 +21,7 @@ use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
 use super::listen;
+use crate::api::Version;
 
 /// A scraper, a load balancer, an engineer or two.
 const MAX_CONNECTIONS: usize = 64;
@@ -31,6 +33,8 @@ const HEADER_READ_TIMEOUT: Duration = Duration::from_mins(1);
 const MAX_AGE: Duration = Duration::from_mins(10);
 /// For the answer that is on its way then.
 const LAST_ANSWER_TIMEOUT: Duration = Duration::from_secs(10);
+/// OpenAPI 3.0 as YAML (RFC 9512).
+const OPENAPI: &str = "application/yaml";
 
 /// The admin listener, bound.
 pub struct AdminServer {
@@ -43,6 +47,8 @@ pub struct AdminServer {
 pub struct State {
     /// What `/metrics` prints.
     pub registry: Registry,
+    /// Those whose OpenAPI documents are served.
+    pub versions: Vec<Version>,
     /// Brings gauges up to date that nobody else does.
     pub refresh: Box<dyn Fn() + Send + Sync>,
     /// Whether the core could be asked once.
@@ -107,7 +113,9 @@ impl AdminServer {
 
 impl State {
     fn answer(&self, request: &Request<Incoming>) -> Response<Full<Bytes>> {
-        let known = ["/healthz", "/readyz", "/metrics"].contains(&request.uri().path());
+        let path = request.uri().path();
+        let document = self.document(path);
+        let known = document.is_some() || ["/healthz", "/readyz", "/metrics"].contains(&path);
         if known && !matches!(*request.method(), Method::GET | Method::HEAD) {
             let mut response = text(StatusCode::METHOD_NOT_ALLOWED, "only GET\n");
             response
@@ -115,7 +123,10 @@ impl State {
                 .insert(ALLOW, HeaderValue::from_static("GET, HEAD"));
             return response;
         }
-        match request.uri().path() {
+        if let Some(document) = document {
+            return with_type(text(StatusCode::OK, document), OPENAPI);
+        }
+        match path {
             "/healthz" => text(StatusCode::OK, "alive\n"),
             "/readyz" if self.draining.is_cancelled() => {
                 text(StatusCode::SERVICE_UNAVAILABLE, "draining\n")
@@ -126,19 +137,26 @@ impl State {
             ),
             "/readyz" => text(StatusCode::OK, "ready\n"),
             "/metrics" => self.metrics(),
-            _ => text(StatusCode::NOT_FOUND, "/healthz, /readyz or /metrics\n"),
+            _ => text(
+                StatusCode::NOT_FOUND,
+                "/healthz, /readyz, /metrics or /openapi/{version}.yaml\n",
+            ),
         }
+    }
+
+    /// The OpenAPI document of a served version.
+    fn document(&self, path: &str) -> Option<&'static str> {
+        let name = path.strip_prefix("/openapi/")?.strip_suffix(".yaml")?;
+        let mut versions = self.versions.iter();
+        versions
+            .find(|version| version.as_str() == name)
+            .map(|version| version.document())
     }
 
     fn metrics(&self) -> Response<Full<Bytes>> {
         (self.refresh)();
         match TextEncoder::new().encode_to_string(&self.registry.gather()) {
-            Ok(metrics) => {
-                let mut response = text(StatusCode::OK, metrics);
-                let kind = HeaderValue::from_static(prometheus::TEXT_FORMAT);
-                response.headers_mut().insert(CONTENT_TYPE, kind);
-                response
-            }
+            Ok(metrics) => with_type(text(StatusCode::OK, metrics), prometheus::TEXT_FORMAT),
             Err(error) => {
                 tracing::error!(%error, "metrics cannot be encoded");
                 text(
@@ -148,6 +166,12 @@ impl State {
             }
         }
     }
+}
+
+fn with_type(mut response: Response<Full<Bytes>>, kind: &'static str) -> Response<Full<Bytes>> {
+    let headers = response.headers_mut();
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static(kind));
+    response
 }
 
 fn text(status: StatusCode, body: impl Into<Bytes>) -> Response<Full<Bytes>> {

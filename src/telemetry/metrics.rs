@@ -112,13 +112,10 @@ impl ApiMetrics {
                 })
                 .collect()
         };
-        let by_operation = Version::ALL
-            .iter()
+        let by_operation = Version::all()
             .flat_map(|version| {
-                version
-                    .operations()
-                    .iter()
-                    .map(|operation| (*version, *operation))
+                let operations = version.operations().iter();
+                operations.map(move |operation| (version, *operation))
             })
             .map(|(version, operation)| OperationMetrics {
                 version,

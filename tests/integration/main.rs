@@ -41,3 +41,4 @@ mod several;
 mod tls;
 mod traces;
 mod validation;
+mod versions;

@@ -1,5 +1,5 @@
--- What wrk asks. Arguments: "bridge" (a CAMARA request) or "core" (the request that the bridge
--- would make of it), over how many synthetic subscribers to go round, and the token, if any.
+-- What wrk asks. Arguments: "bridge" (a CAMARA request of v0.1.0), another version of the API, or
+-- "core" (the request that the bridge would make of it), over how many synthetic subscribers to go round, and the token, if any.
 
 local form
 local subscribers
@@ -16,8 +16,17 @@ local function core(msisdn)
     "/nudm-uecm/v1/msisdn-" .. msisdn .. "/registrations/amf-3gpp-access")
 end
 
+-- Of a version that has the device as a member of the body.
+local function later(version)
+  local path = "/device-identifier/" .. version .. "/retrieve-identifier"
+  return function(msisdn)
+    return wrk.format("POST", path, headers, '{"device":{"phoneNumber":"+' .. msisdn .. '"}}')
+  end
+end
+
 function init(arguments)
-  form = arguments[1] == "core" and core or bridge
+  local known = {bridge = bridge, core = core}
+  form = known[arguments[1]] or later(arguments[1])
   subscribers = tonumber(arguments[2])
   if arguments[3] then
     headers["authorization"] = "Bearer " .. arguments[3]

@@ -16,6 +16,8 @@ const SCRIPT: &str = include_str!("load.lua");
 pub(crate) enum Question<'a> {
     /// The API of the bridge.
     Bridge,
+    /// The same of another version.
+    Version(&'a str),
     /// The same, with a token.
     WithToken(&'a str),
     /// What the bridge would ask the core.
@@ -59,6 +61,7 @@ impl Load {
     ) -> Result<Outcome> {
         let (name, token) = match question {
             Question::Bridge => ("bridge", None),
+            Question::Version(version) => (version, None),
             Question::WithToken(token) => ("bridge", Some(token)),
             Question::Core => ("core", None),
         };

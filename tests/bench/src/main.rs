@@ -6,10 +6,10 @@
 //! Nothing is pinned: load generator, server and simulated core share the cores alike for both.
 //!
 //! Read in this order: this file, [`from_cache`] and [`from_core`] (processor time, throughput,
-//! latency), [`start`] (time to ready, device types), [`million`] (memory),
-//! [`sessions`] (the table of event feeds); below them [`rounds`]
-//! (taking turns), [`load`] (wrk), [`bridge`] and [`process`] (what is started), [`connection`]
-//! (HTTP/1.1), [`procfs`] and [`stats`]. [`bare_hyper`] and [`bare_moka`] are contenders.
+//! latency), [`versions`] (versions of the API side by side), [`start`] (time to ready, device types),
+//! [`million`] (memory), [`sessions`] (the table of event feeds); below them [`rounds`] (taking turns),
+//! [`load`] (wrk), [`bridge`] and [`process`] (what is started), [`connection`] (HTTP/1.1), [`procfs`]
+//! and [`stats`]. [`bare_hyper`] and [`bare_moka`] are contenders.
 
 mod bare_hyper;
 mod bare_moka;
@@ -27,6 +27,7 @@ mod rounds;
 mod sessions;
 mod start;
 mod stats;
+mod versions;
 mod workplace;
 
 use std::io::{self, Write as _};
@@ -81,6 +82,8 @@ enum Measurement {
     Cache,
     /// Answers from the core, beside nghttpx.
     Core,
+    /// Other versions of the API, beside v0.1.0.
+    Versions,
     /// Time to ready and memory with 250,000 device types.
     Start,
     /// Memory of a million cached subscribers, beside a bare moka cache.
@@ -136,6 +139,9 @@ fn measure(arguments: &Arguments) -> Result<()> {
     }
     if wanted(Measurement::Core) {
         from_core::measure(&workplace, effort, &mut report)?;
+    }
+    if wanted(Measurement::Versions) {
+        versions::measure(&workplace, effort, &mut report)?;
     }
     if wanted(Measurement::Start) {
         start::measure(&workplace, effort, &mut report)?;

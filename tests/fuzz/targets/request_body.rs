@@ -1,17 +1,17 @@
-//! The body of a request: any bytes are a query with at least one identifier, or an error.
+//! The body of a request, by the rules of every version: any bytes are a request, whose device has
+//! at least one identifier, or an error.
 
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use pei_bridge::api::device_json;
+use pei_bridge::api::{Version, request_json};
 
 fuzz_target!(|body: &[u8]| {
-    if let Ok(query) = device_json::parse(body) {
-        assert!(
-            query.phone_number.is_some()
-                || query.network_access_identifier.is_some()
-                || query.ipv6_address.is_some()
-                || query.ipv4_address.is_some()
-        );
+    for version in Version::all() {
+        for operation in version.operations() {
+            if let Ok(request) = request_json::parse(version, *operation, body) {
+                assert!(request.device.is_none_or(|device| device.identifiers() > 0));
+            }
+        }
     }
 });

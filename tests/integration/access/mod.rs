@@ -11,6 +11,6 @@ mod limits;
 mod order;
 mod provider;
 mod rotation;
-mod support;
+pub mod support;
 mod three_legged;
 mod tokens;

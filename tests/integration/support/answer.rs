@@ -4,18 +4,21 @@ use bytes::Bytes;
 use http::HeaderMap;
 use serde_json::Value;
 
-use super::client::{Ask, RETRIEVE_TYPE};
+use super::client::Ask;
 use super::schemas;
 
 /// What a consumer may see in the head of an answer, and nothing else.
-const ALLOWED_HEADERS: [&str; 9] = [
+const ALLOWED_HEADERS: [&str; 12] = [
     "allow",
     "cache-control",
     "connection",
     "content-length",
     "content-type",
     "date",
+    "deprecation",
+    "link",
     "retry-after",
+    "sunset",
     "www-authenticate",
     "x-correlator",
 ];
@@ -115,12 +118,8 @@ impl Answer {
 
     fn check_device(&self, ask: &Ask) {
         let body = self.json();
-        let response = if ask.path == RETRIEVE_TYPE {
-            "200RetrieveType"
-        } else {
-            "200RetrieveIdentifier"
-        };
-        schemas::check(response, &body);
+        let (version, operation) = ask.target().expect("a path that leads somewhere");
+        schemas::check(version, operation, 200, &body);
         for (name, length) in [("imeisv", 16), ("imei", 15), ("tac", 8)] {
             let Some(value) = body.get(name) else {
                 continue;
@@ -136,7 +135,9 @@ impl Answer {
 
     fn check_error(&self, ask: &Ask) {
         let body = self.json();
-        schemas::check("400BadRequest", &body);
+        if let Some((version, operation)) = ask.target() {
+            schemas::check(version, operation, self.status, &body);
+        }
         let names: Vec<_> = body.as_object().unwrap().keys().collect();
         assert_eq!(names, ["code", "message", "status"], "{body}");
         assert_eq!(body["status"], self.status, "{body}");

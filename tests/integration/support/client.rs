@@ -8,6 +8,7 @@ use http_body_util::{BodyExt as _, Full};
 use hyper::body::Incoming;
 use hyper::client::conn::{http1, http2};
 use hyper_util::rt::{TokioExecutor, TokioIo};
+use pei_bridge::api::Version;
 use serde_json::Value;
 use tokio::net::TcpStream;
 use tokio_rustls::client::TlsStream;
@@ -28,7 +29,22 @@ pub struct Ask {
 }
 
 impl Ask {
-    /// `retrieve-identifier`
+    /// An operation of a version.
+    pub fn of(version: &str, operation: &str, body: &Value) -> Self {
+        Self::identifier(body).path(&format!("/device-identifier/{version}/{operation}"))
+    }
+
+    /// The version and the operation that the path names, where it names any.
+    pub fn target(&self) -> Option<(&'static str, &'static str)> {
+        let path = self.path.split('?').next()?;
+        let (version, operation) = path.strip_prefix("/device-identifier/")?.split_once('/')?;
+        let version = Version::named(version)?;
+        let mut operations = version.operations().iter().map(|it| it.as_str());
+        let operation = operations.find(|it| *it == operation)?;
+        Some((version.as_str(), operation))
+    }
+
+    /// `retrieve-identifier` of v0.1.0
     pub fn identifier(body: &Value) -> Self {
         Self {
             method: Method::POST,
@@ -38,7 +54,7 @@ impl Ask {
         }
     }
 
-    /// `retrieve-type`
+    /// `retrieve-type` of v0.1.0
     pub fn device_type(body: &Value) -> Self {
         Self::identifier(body).path(RETRIEVE_TYPE)
     }

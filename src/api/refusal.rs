@@ -1,26 +1,18 @@
-//! What v0.1.0 does in its own way.
-
-use std::ops::RangeInclusive;
+//! What a consumer is told where nothing is disclosed, in the codes of its version.
 
 use adapters::sbi;
 
 use super::error::{ApiError, ErrorCode};
+use super::version::Codes;
 use crate::limits::Refusal;
-use crate::lookup::{LookupError, SeveralIdentifiers};
+use crate::lookup::LookupError;
 
-/// The first identifier that belongs to a known subscription answers.
-pub(super) const SEVERAL_IDENTIFIERS: SeveralIdentifiers = SeveralIdentifiers::First;
-
-/// Ports that a consumer may name.
-pub(super) const PUBLIC_PORTS: RangeInclusive<u16> = 1024..=65535;
-
-/// What a consumer is told of a lookup that found nothing to answer with.
-pub(super) fn lookup_error(error: LookupError) -> ApiError {
+/// Of a lookup that found nothing to answer with.
+pub(super) fn of_lookup(error: LookupError, codes: Codes) -> ApiError {
     match error {
-        LookupError::Unsupported
-        | LookupError::UnknownSubscription
-        | LookupError::NoDevice
-        | LookupError::NoImei => ApiError::new(ErrorCode::NotFound),
+        LookupError::Unsupported => ApiError::new(codes.unsupported),
+        LookupError::UnknownSubscription | LookupError::NoDevice => ApiError::new(codes.not_found),
+        LookupError::NoImei => ApiError::new(codes.not_applicable),
         LookupError::NotOfToken | LookupError::ConsentMissing => {
             ApiError::new(ErrorCode::PermissionDenied)
         }
@@ -32,7 +24,9 @@ pub(super) fn lookup_error(error: LookupError) -> ApiError {
                 ApiError::unavailable(None)
             }
         },
-        LookupError::Mismatch => ApiError::invalid("The identifiers name different devices"),
+        LookupError::Mismatch => {
+            ApiError::with_message(codes.mismatch, "The identifiers name different devices")
+        }
         LookupError::Core(error) => match error {
             sbi::Error::Unreachable => ApiError::unavailable(None),
             sbi::Error::Overloaded { retry_after } => ApiError::unavailable(retry_after),
@@ -44,11 +38,12 @@ pub(super) fn lookup_error(error: LookupError) -> ApiError {
     }
 }
 
-/// What a consumer is told that met one of its limits.
-pub(super) fn limit_error(refusal: Refusal) -> ApiError {
+/// Of one of its limits.
+pub(super) fn of_limit(refusal: Refusal, codes: Codes) -> ApiError {
     match refusal {
-        Refusal::Rate(retry_after)
-        | Refusal::Quota(retry_after)
-        | Refusal::DistinctSubscribers(retry_after) => ApiError::too_many_requests(retry_after),
+        Refusal::Rate(retry_after) => ApiError::limited(ErrorCode::TooManyRequests, retry_after),
+        Refusal::Quota(retry_after)
+        | Refusal::DistinctSubscribers(retry_after)
+        | Refusal::Mismatches(retry_after) => ApiError::limited(codes.quota, retry_after),
     }
 }
