@@ -124,8 +124,11 @@ fn read<T>(
 
 /// Runs the command to its end. Must be called within a Tokio runtime.
 pub(super) async fn run(arguments: &LookupArguments) -> ExitCode {
-    let query = match arguments.query() {
-        Ok(query) => query,
+    let question = match arguments.query() {
+        Ok(query) => Question {
+            query,
+            named_by: NamedBy::Request(SeveralIdentifiers::First),
+        },
         Err(error) => return refuse(&error),
     };
     let config = match Layers::from_file(&arguments.config).load() {
@@ -144,10 +147,6 @@ pub(super) async fn run(arguments: &LookupArguments) -> ExitCode {
         Err(error) => return fail(&*error),
     };
     let mut progress = Progress::default();
-    let question = Question {
-        query,
-        named_by: NamedBy::Request(SeveralIdentifiers::First),
-    };
     let answer = bench.ask(&config, &question, &mut progress).await;
     let subscription = progress.subscription.as_ref();
     let outcome = Outcome {
