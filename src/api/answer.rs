@@ -13,6 +13,7 @@ use serde::ser::SerializeStruct as _;
 use serde::{Serialize, Serializer};
 
 use super::error::{ApiError, ErrorCode};
+use super::object::Object;
 use crate::config::IdentifierKind;
 use crate::lookup::consent::Disclosure;
 use crate::lookup::{Answer, DeviceQuery};
@@ -26,27 +27,18 @@ static RFC_3339: DateTimePrinter = DateTimePrinter::new().precision(Some(3));
 const USUAL_LENGTH: usize = 256;
 
 /// The members of an answer; those that are absent are not known, not asked for, or not to be seen.
-#[derive(Serialize, Default)]
-#[serde(rename_all = "camelCase")]
+#[derive(Default)]
 pub(super) struct Members<'a> {
-    #[serde(skip_serializing_if = "Option::is_none")]
     device: Option<Named<'a>>,
-    last_checked: LastChecked,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    imeisv: Option<Shown<Imeisv>>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    imei: Option<Shown<Imei>>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    tac: Option<Shown<Tac>>,
-    #[serde(skip_serializing_if = "Option::is_none")]
+    /// Milliseconds since the epoch.
+    last_checked: i64,
+    imeisv: Option<Imeisv>,
+    imei: Option<Imei>,
+    tac: Option<Tac>,
     model: Option<&'a str>,
-    #[serde(skip_serializing_if = "Option::is_none")]
     manufacturer: Option<&'a str>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    ppid: Option<Shown<Ppid>>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    previous_ppid: Option<Shown<Ppid>>,
-    #[serde(rename = "match", skip_serializing_if = "Option::is_none")]
+    ppid: Option<Ppid>,
+    previous_ppid: Option<Ppid>,
     matches: Option<bool>,
 }
 
@@ -54,7 +46,7 @@ impl<'a> Members<'a> {
     /// What every answer about a device has.
     fn of(device: &Answer) -> Self {
         Self {
-            last_checked: LastChecked(device.last_checked),
+            last_checked: device.last_checked,
             ..Self::default()
         }
     }
@@ -72,9 +64,9 @@ impl<'a> Members<'a> {
         let device_type = device_type.filter(|_| type_seen);
         let name = |name: &'a str| longest_name.map_or(name, |longest| cut(name, longest));
         Self {
-            imeisv: device.imeisv.filter(|_| identifier).map(Shown),
-            imei: identifier.then_some(Shown(device.imei)),
-            tac: type_seen.then(|| Shown(device.imei.tac())),
+            imeisv: device.imeisv.filter(|_| identifier),
+            imei: identifier.then_some(device.imei),
+            tac: type_seen.then(|| device.imei.tac()),
             model: device_type.and_then(|found| found.model).map(name),
             manufacturer: device_type.and_then(|found| found.manufacturer).map(name),
             ..Self::of(device)
@@ -84,8 +76,8 @@ impl<'a> Members<'a> {
     /// By which name the consumer knows it.
     pub(super) fn ppid(device: &Answer, current: Ppid, previous: Option<Ppid>) -> Self {
         Self {
-            ppid: Some(Shown(current)),
-            previous_ppid: previous.map(Shown),
+            ppid: Some(current),
+            previous_ppid: previous,
             ..Self::of(device)
         }
     }
@@ -132,14 +124,49 @@ impl<'a> Members<'a> {
 
     /// The response, but for the correlator.
     pub(super) fn into_response(self) -> Result<Response<Full<Bytes>>, ApiError> {
-        let mut body = Vec::with_capacity(USUAL_LENGTH);
-        serde_json::to_writer(&mut body, &self).map_err(|_| ApiError::new(ErrorCode::Internal))?;
+        let body = self.to_json().ok_or(ApiError::new(ErrorCode::Internal))?;
         let mut response = Response::new(Full::from(body));
         let headers = response.headers_mut();
         headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
         // A device is personal data: no cache between us and the consumer may keep it.
         headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
         Ok(response)
+    }
+
+    /// `None` for a time that no calendar has.
+    fn to_json(&self) -> Option<Vec<u8>> {
+        let mut object = Object::with_capacity(USUAL_LENGTH);
+        if let Some(device) = &self.device {
+            object.value("device", device).ok()?;
+        }
+        let time = Timestamp::from_millisecond(self.last_checked).ok()?;
+        let time = RFC_3339.timestamp_to_string(&time);
+        object.plain("lastChecked", time.as_bytes());
+        if let Some(imeisv) = self.imeisv {
+            object.plain("imeisv", &imeisv.reveal_ascii());
+        }
+        if let Some(imei) = self.imei {
+            object.plain("imei", &imei.reveal_ascii());
+        }
+        if let Some(tac) = self.tac {
+            object.plain("tac", &tac.ascii());
+        }
+        if let Some(model) = self.model {
+            object.value("model", &model).ok()?;
+        }
+        if let Some(manufacturer) = self.manufacturer {
+            object.value("manufacturer", &manufacturer).ok()?;
+        }
+        if let Some(ppid) = &self.ppid {
+            object.plain("ppid", ppid.ascii());
+        }
+        if let Some(previous) = &self.previous_ppid {
+            object.plain("previousPpid", previous.ascii());
+        }
+        if let Some(matches) = self.matches {
+            object.value("match", &matches).ok()?;
+        }
+        Some(object.finish())
     }
 }
 
@@ -203,48 +230,6 @@ impl UsedIpv4Address {
             public_port,
             private_address,
         }
-    }
-}
-
-/// A value that is written in full.
-struct Shown<T>(T);
-
-impl Serialize for Shown<Imei> {
-    fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
-        write_ascii(&self.0.reveal_ascii(), to)
-    }
-}
-
-impl Serialize for Shown<Imeisv> {
-    fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
-        write_ascii(&self.0.reveal_ascii(), to)
-    }
-}
-
-impl Serialize for Shown<Tac> {
-    fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
-        write_ascii(&self.0.ascii(), to)
-    }
-}
-
-impl Serialize for Shown<Ppid> {
-    fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
-        write_ascii(self.0.ascii(), to)
-    }
-}
-
-fn write_ascii<S: Serializer>(digits: &[u8], to: S) -> Result<S::Ok, S::Error> {
-    to.serialize_str(std::str::from_utf8(digits).map_err(serde::ser::Error::custom)?)
-}
-
-/// Milliseconds since the epoch.
-#[derive(Default)]
-struct LastChecked(i64);
-
-impl Serialize for LastChecked {
-    fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
-        let time = Timestamp::from_millisecond(self.0).map_err(serde::ser::Error::custom)?;
-        to.serialize_str(&RFC_3339.timestamp_to_string(&time))
     }
 }
 

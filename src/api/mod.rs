@@ -12,6 +12,7 @@ mod correlator;
 mod device_json;
 mod error;
 mod json;
+mod object;
 mod operation;
 mod provided;
 mod refusal;
