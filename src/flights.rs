@@ -33,36 +33,16 @@ impl<K: Eq + Hash + Clone, V: Clone> Flights<K, V> {
         seat.flight.get_or_init(ask).await.clone()
     }
 
-    /// The answer to a question about `key` that was put no earlier than this call. One that is
-    /// under way may be answered with what has changed since; all who come meanwhile share the next.
-    pub(crate) async fn join_next<F>(&self, key: &K, ask: impl Fn() -> F) -> V
-    where
-        F: Future<Output = V>,
-    {
-        let seat = self.board(key);
-        let mut asked = false;
-        let landed = seat.flight.get_or_init(|| {
-            asked = true;
-            ask()
-        });
-        let answer = landed.await.clone();
-        if asked || seat.is_first {
-            return answer;
-        }
-        drop(seat);
-        self.join(key, ask).await
-    }
-
     fn board<'a>(&'a self, key: &'a K) -> Seat<'a, K, V> {
         let mut under_way = self.lock();
-        let known = under_way.get(key).cloned();
-        let is_first = known.is_none();
-        let flight = known.unwrap_or_else(|| under_way.entry(key.clone()).or_default().clone());
+        let flight = match under_way.get(key) {
+            Some(flight) => flight.clone(),
+            None => under_way.entry(key.clone()).or_default().clone(),
+        };
         Seat {
             flights: self,
             key,
             flight,
-            is_first,
         }
     }
 
@@ -79,8 +59,6 @@ struct Seat<'a, K: Eq + Hash + Clone, V: Clone> {
     flights: &'a Flights<K, V>,
     key: &'a K,
     flight: Arc<OnceCell<V>>,
-    /// Nobody was in it before.
-    is_first: bool,
 }
 
 /// How often a flight is held that nobody is in but the one who leaves: by the list and by him.
@@ -166,31 +144,5 @@ mod tests {
         let flights = Flights::<u32, u32>::default();
         assert_eq!(flights.join(&1, async || 1).await, 1);
         assert_eq!(flights.join(&1, async || 2).await, 2);
-    }
-
-    #[tokio::test]
-    async fn who_wants_no_older_answer_shares_the_next() {
-        let flights = Flights::<u32, u32>::default();
-        let asked = AtomicUsize::new(0);
-        let gates: [_; 2] = std::array::from_fn(|_| tokio::sync::Semaphore::new(0));
-        let ask = || {
-            let number = asked.fetch_add(1, Ordering::Relaxed);
-            let gate = &gates[number];
-            async move {
-                let _ = gate.acquire().await.unwrap();
-                u32::try_from(number).unwrap()
-            }
-        };
-        let mut first = Box::pin(flights.join_next(&1, ask));
-        assert!(futures_util::poll!(&mut first).is_pending());
-        let late = futures_util::future::join_all((0..50).map(|_| flights.join_next(&1, ask)));
-        let mut late = Box::pin(late);
-        assert!(futures_util::poll!(&mut late).is_pending());
-        for gate in &gates {
-            gate.add_permits(1);
-        }
-        assert_eq!(first.await, 0);
-        assert_eq!(late.await, vec![1; 50]);
-        assert_eq!(under_way(&flights), 0);
     }
 }

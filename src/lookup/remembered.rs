@@ -161,12 +161,7 @@ where
                 }
                 Some(fed) => self.ask_fed(fed, key, &ask).await,
             };
-            let answer = match self.known {
-                Some(_) => self.flights.join(key, question).await,
-                // Where nothing may be remembered, nobody gets a word from before he asked.
-                None => self.flights.join_next(key, question).await,
-            };
-            match answer {
+            match self.flights.join(key, question).await {
                 // The flight was older than this request, which still has time of its own.
                 Err(LookupError::Core(sbi::Error::DeadlinePassed)) if Instant::now() < deadline => {
                 }
