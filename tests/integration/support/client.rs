@@ -226,6 +226,20 @@ pub async fn get(from: SocketAddr, path: &str) -> (u16, String) {
     exchange(from, Method::GET, path, "").await
 }
 
+/// What `/metrics` says, without the fractions of measured times: among their digits, anything is
+/// found sooner or later.
+pub async fn metrics_without_fractions(admin: SocketAddr) -> String {
+    let (_, metrics) = get(admin, "/metrics").await;
+    let whole = |line: &str| match line.rsplit_once(' ') {
+        Some((sample, value)) if !line.starts_with('#') => {
+            let whole = value.split_once('.').map_or(value, |(whole, _)| whole);
+            format!("{sample} {whole}\n")
+        }
+        _ => format!("{line}\n"),
+    };
+    metrics.lines().map(whole).collect()
+}
+
 /// One request with JSON or nothing, unchecked.
 pub async fn exchange(to: SocketAddr, method: Method, path: &str, body: &str) -> (u16, String) {
     let ask = Ask::any()

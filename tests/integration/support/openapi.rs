@@ -28,12 +28,13 @@ const FILES: [&str; 9] = [
 
 /// Headers that any request to the core may carry, whether or not its operation names them
 /// (TS 29.500 5.2.2, 5.2.3; W3C Trace Context).
-const USUAL_HEADERS: [&str; 11] = [
+const USUAL_HEADERS: [&str; 12] = [
     "accept",
     "authorization",
     "content-length",
     "content-type",
     "user-agent",
+    "3gpp-sbi-correlation-info",
     "3gpp-sbi-max-rsp-time",
     "3gpp-sbi-sender-timestamp",
     "3gpp-sbi-target-apiroot",
@@ -424,6 +425,14 @@ fn check_form(name: &str, value: &str) -> Option<String> {
     let digits = |text: &str| !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
     let fits = match name {
         "user-agent" => value.starts_with("NEF-"),
+        "3gpp-sbi-correlation-info" => {
+            let (kind, identifier) = value.split_once('-').unwrap_or_default();
+            let allowed =
+                |byte: u8| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~@".contains(&byte);
+            ["imsi", "nai", "msisdn", "extid"].contains(&kind)
+                && !identifier.is_empty()
+                && identifier.bytes().all(allowed)
+        }
         "3gpp-sbi-max-rsp-time" => digits(value) && value.len() <= 5,
         // Sun, 04 Aug 2019 08:49:37.845 GMT
         "3gpp-sbi-sender-timestamp" => {
