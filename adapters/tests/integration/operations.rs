@@ -118,7 +118,10 @@ async fn a_request_says_who_asks_and_for_how_long_it_matters() {
             .unwrap()
             .ends_with(" GMT")
     );
-    assert!(!headers.contains_key("3gpp-sbi-correlation-info"));
+    assert_eq!(
+        headers["3gpp-sbi-correlation-info"],
+        supi().reveal().to_string()
+    );
 }
 
 #[tokio::test]
