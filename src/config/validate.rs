@@ -281,6 +281,14 @@ impl Config {
         if let Some(tls) = &callback.tls {
             validate_listener(tls, "callback.tls.client_ca_file")?;
         }
+        let is_all_addresses = callback.listen.is_some_and(|it| it.ip().is_unspecified());
+        if is_all_addresses && callback.uri.is_none() {
+            return Err(invalid(
+                "callback.uri",
+                "is needed where callback.listen stands for every address of the host: the core \
+                 has to be told one",
+            ));
+        }
         if !feeds.any() {
             return Ok(());
         }

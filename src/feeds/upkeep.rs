@@ -29,6 +29,8 @@ pub(super) const TIMEOUT: Duration = Duration::from_secs(5);
 pub(super) const LEAVING_TIMEOUT: Duration = Duration::from_secs(2);
 /// After a look that failed, the next one decides.
 const SECOND_LOOK: Duration = Duration::from_secs(1);
+/// A core whose clock differs from ours may grant what has ended already by ours.
+const SHORTEST_PAUSE: Duration = Duration::from_millis(250);
 /// Between two attempts to subscribe that fail: doubled from the one to the other.
 const PAUSE_MIN: Duration = Duration::from_millis(250);
 const PAUSE_MAX: Duration = Duration::from_secs(10);
@@ -102,7 +104,10 @@ impl Upkeep {
                 Ok(Renewal::Renewed(until)) => {
                     in_doubt = false;
                     expires = until.or(expires);
-                    pause = self.check_interval.min(left(expires) / 2);
+                    pause = self
+                        .check_interval
+                        .min(left(expires) / 2)
+                        .max(SHORTEST_PAUSE);
                 }
                 Ok(Renewal::Unknown) => return End::Lost(Loss::Unknown),
                 Err(_) if in_doubt => return End::Lost(Loss::Unreachable),

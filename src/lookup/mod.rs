@@ -252,10 +252,15 @@ impl Lookup {
     ) -> Result<Answer, LookupError> {
         let authority = self.consent.authority(caller);
         progress.exempt = authority == Authority::Exempt;
-        let (identifiers, several, beside_token) = match question.named_by {
+        let (asked_with, several, is_another) = match question.named_by {
             NamedBy::Request(several) => {
                 let supported = self.supported_identifiers(&question.query);
-                (supported, several, caller.subject.is_some())
+                let other = caller.subject.as_ref().is_some_and(|subject| {
+                    let own = identifiers(&subject.into());
+                    let is_own = |asked: &Identifier| own.iter().flatten().any(|it| it == asked);
+                    !supported.iter().flatten().all(is_own)
+                });
+                (supported, several, other)
             }
             // Who issues tokens knows what can be resolved here, and names one device.
             NamedBy::Token => {
@@ -272,9 +277,9 @@ impl Lookup {
             deadline,
             progress,
         };
-        match walk.answer(&identifiers).await {
+        match walk.answer(&asked_with).await {
             // Nor may such a consumer learn which other subscriptions exist.
-            Err(LookupError::UnknownSubscription | LookupError::Mismatch) if beside_token => {
+            Err(LookupError::UnknownSubscription | LookupError::Mismatch) if is_another => {
                 Err(LookupError::NotOfToken)
             }
             answer => answer,

@@ -104,8 +104,11 @@ impl SessionLookup {
         address: Address,
         deadline: Instant,
     ) -> Fetched {
-        if !session_ipv4(query.public()) || !query.private().is_none_or(session_ipv4) {
+        if !session_ipv4(query.public()) {
             return Err(LookupError::UnknownSubscription);
+        }
+        if !query.private().is_none_or(session_ipv4) {
+            return self.beside_unusable(query, address, deadline).await;
         }
         match self.own_address(query) {
             Some(_) if matches!(address, Address::V4Agreeing(_)) && contradicts(query) => {
@@ -113,6 +116,27 @@ impl SessionLookup {
             }
             Some(ue_id) => Ok(ue_id),
             None => self.by(address, deadline).await,
+        }
+    }
+
+    /// The same, where no session can have the private address: without a port nobody is meant; with
+    /// one it is passed over, or names another device than the port.
+    async fn beside_unusable(
+        &self,
+        query: Ipv4Query,
+        address: Address,
+        deadline: Instant,
+    ) -> Fetched {
+        if matches!(query, Ipv4Query::Private { .. }) {
+            return Err(LookupError::UnknownSubscription);
+        }
+        let by_port = match self.own_address(query) {
+            Some(ue_id) => ue_id,
+            None => self.by(Address::V4(query), deadline).await?,
+        };
+        match address {
+            Address::V4Agreeing(_) => Err(LookupError::Mismatch),
+            Address::V4(_) | Address::V6(_) => Ok(by_port),
         }
     }
 

@@ -29,7 +29,7 @@ impl SubscriptionLookup {
     /// Asks this UDM and remembers what the configuration allows; or asks the operator's table,
     /// which is nearer than any memory.
     ///
-    /// A number that moves to another SIM is told by the feed of equipment, when that SIM registers.
+    /// A report of the feed of equipment overtakes what is remembered.
     pub fn new(
         udm: Udm,
         provisioned: Option<Provisioned>,
@@ -42,7 +42,9 @@ impl SubscriptionLookup {
             entries: config.cache.subscription_entries,
             none_found: config.cache.none_found,
             past_lifetime: Duration::ZERO,
-            fed: feed.map(|feed| (feed, config.feeds.equipment_lifetime)),
+            // No longer than without the feed: it tells of devices, and of a number that moves to
+            // another SIM only where that SIM's device is a change.
+            fed: feed.map(|feed| (feed, config.cache.equipment)),
         };
         Self {
             udm,

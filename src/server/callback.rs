@@ -27,7 +27,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::{ACCEPT_PAUSE, listen};
-use crate::feeds::inbox::{FeedName, Inbox, Unreceived};
+use crate::feeds::inbox::{Addressee, FeedName, Inbox, Unreceived};
 use crate::telemetry::metrics::ServerMetrics;
 use crate::tls::{HTTP2, ListenerTls};
 pub use token::{NrfTokens, UnusableKeys};
@@ -285,7 +285,7 @@ impl Connection {
                     async move {
                         let outcome = match in_work.try_acquire() {
                             Ok(_permit) => callbacks.take(request).await,
-                            Err(_full) => Outcome::Shed,
+                            Err(_full) => callbacks.shed(&request),
                         };
                         callbacks.metrics.count(outcome);
                         Ok::<_, Infallible>(outcome.response())
@@ -312,12 +312,10 @@ impl Callbacks {
         if let Some(tokens) = &self.tokens
             && !tokens.permit(request.headers())
         {
+            self.missed(&request);
             return Outcome::Unauthorized;
         }
-        let Some((feed, name)) = target(request.uri().path()) else {
-            return Outcome::UnknownPath;
-        };
-        let Some(addressee) = self.inbox.addressee(feed, name) else {
+        let Some(addressee) = self.addressee(&request) else {
             return Outcome::UnknownPath;
         };
         if request.method() != Method::POST {
@@ -333,15 +331,40 @@ impl Callbacks {
                 self.inbox.missed(&addressee);
                 return Outcome::TooLarge;
             }
-            // Not told to its end, it is told again.
-            Ok(Err(_)) => return Outcome::Malformed,
-            Err(_elapsed) => return Outcome::TooSlow,
+            // Nothing obliges the core to tell it again.
+            Ok(Err(_)) => {
+                self.inbox.missed(&addressee);
+                return Outcome::Malformed;
+            }
+            Err(_elapsed) => {
+                self.inbox.missed(&addressee);
+                return Outcome::TooSlow;
+            }
         };
         match self.inbox.receive(&addressee, &body).await {
             Ok(()) => Outcome::Taken,
             Err(Unreceived::Malformed) => Outcome::Malformed,
             Err(Unreceived::Failed) => Outcome::Failed,
         }
+    }
+
+    /// Refuses a notification that there is no room for.
+    fn shed(&self, request: &Request<Incoming>) -> Outcome {
+        self.missed(request);
+        Outcome::Shed
+    }
+
+    /// What was refused unread may have been told by the core, which alone knows the name: what it
+    /// said is lost.
+    fn missed(&self, request: &Request<Incoming>) {
+        if let Some(addressee) = self.addressee(request) {
+            self.inbox.missed(&addressee);
+        }
+    }
+
+    fn addressee(&self, request: &Request<Incoming>) -> Option<Addressee> {
+        let (feed, name) = target(request.uri().path())?;
+        self.inbox.addressee(feed, name)
     }
 }
 

@@ -276,6 +276,10 @@ fn feeds_are_refused_without_what_they_stand_on() {
             ),
             "callback.tls.client_ca_file",
         ),
+        (
+            "[callback]\nlisten = \"0.0.0.0:8443\"".to_owned(),
+            "callback.uri",
+        ),
         (format!("{LISTEN}uri = \"10.0.0.1:8443\""), "uri"),
     ] {
         let refusal = load(&with(&lines), &[]).expect_err(&lines);

@@ -169,7 +169,8 @@ impl Followed {
                     backoff.next()
                 }
             };
-            sleep(settings.shortest_period.min(wait)).await;
+            let wait = wait.max(settings.shortest_period);
+            sleep(settings.shortest_period).await;
             tokio::select! {
                 () = sleep(wait.saturating_sub(settings.shortest_period)) => {}
                 () = self.changed.notified() => {}

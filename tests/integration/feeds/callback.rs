@@ -163,6 +163,8 @@ async fn a_token_of_the_nrf_is_asked_for_where_it_is_configured() {
     let body = json!({"phoneNumber": "123456789"});
     rig.ask(&body).await.is_imei("490154203237518");
     for (audience, taken) in [("AMF", false), ("NEF", true)] {
+        // What is refused may have told something: the feed begins anew.
+        until_live(&rig.bridge, EQUIPMENT).await;
         let token = json!({"notificationToken": {"audience": audience, "scope": "nef-callback"}});
         settings(rig.control, &token).await;
         rig.control.swap_device(FIRST, OTHER_PEI).await;

@@ -286,6 +286,9 @@ async fn what_cannot_be_answered_as_it_is_asked_is_422() {
     let rig = guarded(|_| {}).await;
     let contradiction = json!({"publicAddress": "84.125.93.10", "publicPort": 59_765,
         "privateAddress": "10.45.0.2"});
+    // What a device may take for its own address.
+    let of_itself = json!({"publicAddress": "84.125.93.10", "publicPort": 59_765,
+        "privateAddress": "127.0.0.1"});
     let differ = ["200", MISMATCH, "200", "200"];
     holds(
         &rig,
@@ -306,6 +309,7 @@ async fn what_cannot_be_answered_as_it_is_asked_is_422() {
                 differ,
             ),
             (json!({ "ipv4Address": contradiction }), GOOD, differ),
+            (json!({ "ipv4Address": of_itself }), GOOD, differ),
             (
                 json!({"phoneNumber": "+34999999999", "ipv6Address": "2001:db8:85a3:8d3::1"}),
                 GOOD,
