@@ -18,6 +18,7 @@ use std::time::Duration;
 use device::UeId;
 use governor::clock::{Clock as _, DefaultClock};
 use governor::{DefaultDirectRateLimiter, Quota, RateLimiter};
+use hashbrown::DefaultHashBuilder;
 use jiff::Timestamp;
 use moka::policy::EvictionPolicy;
 use moka::sync::Cache;
@@ -46,7 +47,7 @@ pub enum Refusal {
 pub struct Limiter {
     default: LimitsClass,
     by_consumer: HashMap<Box<str>, LimitsClass>,
-    usage: Cache<ConsumerId, Arc<Usage>>,
+    usage: Cache<ConsumerId, Arc<Usage>, DefaultHashBuilder>,
     hasher: RandomState,
     metrics: Arc<LimitMetrics>,
 }
@@ -128,7 +129,7 @@ impl Limiter {
         let usage = Cache::builder()
             .max_capacity(limits.consumer_entries)
             .eviction_policy(EvictionPolicy::lru())
-            .build();
+            .build_with_hasher(DefaultHashBuilder::default());
         Self {
             default: limits.default_class(),
             by_consumer: by_consumer.collect(),
@@ -216,24 +217,20 @@ impl Limiter {
             .inspect_err(|refusal| self.metrics.refused(*refusal))
     }
 
-    /// What a query asks with. Of an IPv6 address only the prefix counts: the rest is the device's
-    /// to choose.
+    /// What a query asks with, hashed as it is looked at: usually nobody does. Of an IPv6 address
+    /// only the prefix counts: the rest is the device's to choose.
     fn identifiers(&self, query: &DeviceQuery) -> impl Iterator<Item = u64> {
-        let prefix = query
-            .ipv6_address
-            .map(|address| Ipv6Addr::from_bits(address.to_bits() & (u128::MAX << 64)));
         let hasher = &self.hasher;
-        [
-            query.phone_number.map(|it| hasher.hash_one(("number", it))),
-            query
-                .network_access_identifier
-                .as_ref()
-                .map(|it| hasher.hash_one(("nai", it))),
-            prefix.map(|it| hasher.hash_one(("ipv6", it))),
-            query.ipv4_address.map(|it| hasher.hash_one(("ipv4", it))),
-        ]
-        .into_iter()
-        .flatten()
+        let prefix = |address: Ipv6Addr| address.to_bits() & (u128::MAX << 64);
+        let number = query.phone_number.into_iter();
+        let nai = query.network_access_identifier.iter();
+        let ipv6 = query.ipv6_address.into_iter();
+        let ipv4 = query.ipv4_address.into_iter();
+        number
+            .map(|it| hasher.hash_one(("number", it)))
+            .chain(nai.map(|it| hasher.hash_one(("nai", it))))
+            .chain(ipv6.map(move |it| hasher.hash_one(("ipv6", prefix(it)))))
+            .chain(ipv4.map(|it| hasher.hash_one(("ipv4", it))))
     }
 
     /// Brings the gauge up to date; called when it is read.

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use hashbrown::DefaultHashBuilder;
 use moka::sync::Cache;
 use tokio::time::Instant;
 
@@ -35,11 +36,12 @@ impl Known {
 
 /// The tokens remembered, by digest; bounded by their number.
 #[derive(Clone)]
-pub(super) struct VerifiedTokens(Cache<TokenDigest, Known>);
+pub(super) struct VerifiedTokens(Cache<TokenDigest, Known, DefaultHashBuilder>);
 
 impl VerifiedTokens {
     pub(super) fn new(entries: u64) -> Self {
-        Self(Cache::new(entries))
+        let tokens = Cache::builder().max_capacity(entries);
+        Self(tokens.build_with_hasher(DefaultHashBuilder::default()))
     }
 
     /// What is known of a token, if it is still good.

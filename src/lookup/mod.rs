@@ -353,9 +353,10 @@ impl Walk<'_> {
             (Some(only), None, _) | (Some(only), _, SeveralIdentifiers::FirstSupported) => {
                 self.by_identifier(only).await
             }
-            (_, _, SeveralIdentifiers::First) => self.by_first(identifiers).await,
+            // Boxed: the rare ways must not make the common one large.
+            (_, _, SeveralIdentifiers::First) => Box::pin(self.by_first(identifiers)).await,
             (_, _, SeveralIdentifiers::MustAgree) => {
-                let subscription = self.agreed(identifiers).await?;
+                let subscription = Box::pin(self.agreed(identifiers)).await?;
                 self.permitted_device(subscription, None).await
             }
         }
@@ -480,8 +481,9 @@ impl Lookup {
         if identifier == Some(&subject) {
             return Ok(());
         }
-        let token = self.supi_of(&subject, deadline).await?;
-        let asked = self.subscription.supi(subscription, deadline).await?;
+        // Boxed: the rare way must not make the common one large.
+        let token = Box::pin(self.supi_of(&subject, deadline)).await?;
+        let asked = Box::pin(self.subscription.supi(subscription, deadline)).await?;
         if token == Some(asked) {
             Ok(())
         } else {

@@ -59,7 +59,6 @@ pub(super) struct Remembered<K, V> {
     none_found_lifetime: Duration,
     past_lifetime: Duration,
     flights: Flights<K, Result<V, LookupError>>,
-    request_timeout: Duration,
     metrics: Arc<LookupMetrics>,
     /// Absent where nobody tells of changes.
     fed: Option<Fed<K>>,
@@ -129,7 +128,6 @@ where
             none_found_lifetime: lifetimes.none_found,
             past_lifetime: lifetimes.past_lifetime,
             flights: Flights::default(),
-            request_timeout: config.api.request_timeout,
             metrics,
             fed: fed.map(|(feed, lifetime)| Fed {
                 feed,
@@ -155,11 +153,11 @@ where
         loop {
             let question = async || match &self.fed {
                 None => {
-                    let answer = ask(Instant::now() + self.request_timeout).await;
+                    let answer = ask(deadline).await;
                     self.remember(key, &answer, self.lifetime, Life::NONE);
                     answer.map(|told| told.value)
                 }
-                Some(fed) => self.ask_fed(fed, key, &ask).await,
+                Some(fed) => self.ask_fed(fed, key, deadline, &ask).await,
             };
             match self.flights.join(key, question).await {
                 // The flight was older than this request, which still has time of its own.
@@ -190,16 +188,16 @@ where
         &self,
         fed: &Fed<K>,
         key: &K,
+        deadline: Instant,
         ask: impl Fn(Instant) -> F,
     ) -> Result<V, LookupError>
     where
         F: Future<Output = Result<Told<V>, LookupError>>,
     {
-        let end = Instant::now() + self.request_timeout;
-        while Instant::now() < end {
+        while Instant::now() < deadline {
             let life = fed.feed.life();
             let question = fed.begin(key);
-            let answer = ask(end).await;
+            let answer = ask(deadline).await;
             let questions = fed.questions();
             if questions.get(key) == Some(&Overtaken::No) {
                 let lifetime = match life {

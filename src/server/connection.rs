@@ -6,9 +6,10 @@
 
 use std::convert::Infallible;
 use std::io;
+use std::mem;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -160,7 +161,7 @@ async fn serve<S>(stream: S, speaks_http2: bool, service: &Arc<Service>, stop: C
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
-    let activity = Arc::new(Activity::new());
+    let activity = Arc::new(Activity::default());
     let io = TokioIo::new(Watched {
         stream,
         activity: activity.clone(),
@@ -206,6 +207,7 @@ async fn serve_http1<S>(
         .serve_connection(io, service_fn(|request| answer(service, activity, request)));
     let mut connection = std::pin::pin!(connection);
     tokio::select! {
+        biased;
         _ = connection.as_mut() => return,
         () = activity.overdue(service.limits) => return service.metrics.timed_out.inc(),
         () = stop.cancelled() => connection.as_mut().graceful_shutdown(),
@@ -241,6 +243,7 @@ async fn serve_http2<S>(
         });
     let mut connection = std::pin::pin!(connection);
     tokio::select! {
+        biased;
         _ = connection.as_mut() => return,
         () = activity.idle(service.limits) => service.metrics.timed_out.inc(),
         () = stop.cancelled() => {}
@@ -303,58 +306,38 @@ impl Drop for InFlight<'_> {
     }
 }
 
-/// What the watchdog knows of a connection: times are milliseconds since its start.
+/// What the watchdog is told of a connection. No times: reading a clock for each request would cost
+/// more than all the rest of this.
+#[derive(Default)]
 struct Activity {
-    started: Instant,
     in_flight: AtomicUsize,
-    /// The end of the last request, or the start.
-    idle_since: AtomicU64,
-    /// The first byte after that; 0 while none came.
-    header_since: AtomicU64,
+    /// Requests that ended.
+    ended: AtomicU64,
+    /// Whether bytes came since the last one began.
+    header_begun: AtomicBool,
 }
 
 impl Activity {
-    fn new() -> Self {
-        Self {
-            started: Instant::now(),
-            in_flight: AtomicUsize::new(0),
-            idle_since: AtomicU64::new(0),
-            header_since: AtomicU64::new(0),
-        }
-    }
-
-    fn now(&self) -> u64 {
-        u64::try_from(self.started.elapsed().as_millis()).unwrap_or(u64::MAX)
-    }
-
     fn enter(&self) -> InRequest<'_> {
         self.in_flight.fetch_add(1, Ordering::Relaxed);
-        self.header_since.store(0, Ordering::Relaxed);
+        self.header_begun.store(false, Ordering::Relaxed);
         InRequest(self)
     }
 
     fn bytes_came(&self) {
-        let waiting = self.in_flight.load(Ordering::Relaxed) == 0;
-        if waiting && self.header_since.load(Ordering::Relaxed) == 0 {
-            self.header_since
-                .store(self.now().max(1), Ordering::Relaxed);
+        if self.in_flight.load(Ordering::Relaxed) == 0 {
+            self.header_begun.store(true, Ordering::Relaxed);
         }
     }
 
     /// Ends when the client was slow with a header section, or idle for too long.
     async fn overdue(&self, limits: Limits) {
-        self.past(
-            |activity| match activity.header_since.load(Ordering::Relaxed) {
-                0 => activity.idle_until(limits),
-                since => since.saturating_add(milliseconds(limits.header_read_timeout)),
-            },
-        )
-        .await;
+        self.watch(limits, true).await;
     }
 
     /// Ends when the client had no request in flight for too long.
     async fn idle(&self, limits: Limits) {
-        self.past(|activity| activity.idle_until(limits)).await;
+        self.watch(limits, false).await;
     }
 
     /// Ends when no request was in work for a while from now on.
@@ -368,42 +351,50 @@ impl Activity {
         }
     }
 
-    fn idle_until(&self, limits: Limits) -> u64 {
-        self.idle_since
-            .load(Ordering::Relaxed)
-            .saturating_add(milliseconds(limits.idle_timeout))
-    }
-
-    /// Ends when no request is in flight and `limit` has passed. Looks again at most when the
-    /// shortest limit could have passed, so that a busy connection costs a timer now and then.
-    async fn past(&self, limit: impl Fn(&Self) -> u64) {
+    /// Looks from time to time how long it has been quiet, or a header section on its way: both
+    /// may last one look longer than their limits.
+    async fn watch(&self, limits: Limits, headers: bool) {
+        let shortest = limits.header_read_timeout.min(limits.idle_timeout);
+        let pause = (shortest / LOOKS).clamp(SHORTEST_WATCH, LONGEST_WATCH);
+        let mut ended = 0;
+        let mut quiet_since = Instant::now();
+        let mut header_since = None;
         loop {
-            let now = self.now();
-            let busy = self.in_flight.load(Ordering::Relaxed) > 0;
-            let limit = limit(self);
-            if !busy && limit <= now {
+            let now = Instant::now();
+            let ended_before = mem::replace(&mut ended, self.ended.load(Ordering::Relaxed));
+            if ended != ended_before || self.in_flight.load(Ordering::Relaxed) > 0 {
+                quiet_since = now;
+                header_since = None;
+            }
+            if headers && self.header_begun.load(Ordering::Relaxed) {
+                header_since = header_since.or(Some(now));
+            } else {
+                header_since = None;
+            }
+            let (since, limit) = match header_since {
+                Some(since) => (since, limits.header_read_timeout),
+                None => (quiet_since, limits.idle_timeout),
+            };
+            let left = limit.saturating_sub(now - since);
+            if left.is_zero() {
                 return;
             }
-            let wait = limit.saturating_sub(now).clamp(MIN_WATCH, MAX_WATCH);
-            tokio::time::sleep(Duration::from_millis(wait)).await;
+            tokio::time::sleep(pause.min(left)).await;
         }
     }
 }
 
-/// Milliseconds between two looks of the watchdog, at least and at most.
-const MIN_WATCH: u64 = 50;
-const MAX_WATCH: u64 = 1000;
-
-fn milliseconds(duration: Duration) -> u64 {
-    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
-}
+/// Looks of the watchdog within the shortest limit, as far as the bounds below allow.
+const LOOKS: u32 = 4;
+const SHORTEST_WATCH: Duration = Duration::from_millis(50);
+const LONGEST_WATCH: Duration = Duration::from_secs(1);
 
 /// A request in work on a connection.
 struct InRequest<'a>(&'a Activity);
 
 impl Drop for InRequest<'_> {
     fn drop(&mut self) {
-        self.0.idle_since.store(self.0.now(), Ordering::Relaxed);
+        self.0.ended.fetch_add(1, Ordering::Relaxed);
         self.0.in_flight.fetch_sub(1, Ordering::Relaxed);
     }
 }

@@ -170,7 +170,8 @@ impl Client {
         inner.budget.deposit();
         match &inner.hedging {
             Some(hedging) if question.method == http::Method::GET => {
-                hedging.ask(inner, question, deadline).await
+                // Boxed: the rare way must not make the common one large.
+                Box::pin(hedging.ask(inner, question, deadline)).await
             }
             _ => {
                 inner
@@ -214,11 +215,11 @@ impl Inner {
         history: &mut History,
     ) -> Result<Answer, Error> {
         let mut sent = 0;
-        let mut moved: Option<Resource> = None;
+        let mut moved: Option<Box<Resource>> = None;
         let mut redirections = 0;
         let mut token_renewed = false;
         loop {
-            let resource = moved.as_ref().or(question.resource);
+            let resource = moved.as_deref().or(question.resource);
             let token = match &self.tokens {
                 Some(tokens) if question.service.wants_token() => {
                     Some(tokens.of(question.service, deadline).await?)
@@ -246,7 +247,7 @@ impl Inner {
                     if redirections > MOST_REDIRECTIONS {
                         return Ok(answer);
                     }
-                    moved = Some(*resource);
+                    moved = Some(resource);
                 }
                 Next::WithNewToken(answer) => match (&self.tokens, &token) {
                     (Some(tokens), Some(token)) if !token_renewed => {
