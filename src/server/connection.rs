@@ -1,8 +1,8 @@
 //! One connection: HTTP/1.1 or HTTP/2, its limits, its end.
 //!
-//! The protocol is known from the TLS handshake, or in clear from the first bytes. A watchdog with one timer closes a connection whose
-//! client is slow with a header section or idle for too long; body and answer have deadlines of
-//! their own in `api`.
+//! The protocol is known from the TLS handshake, or in clear from the first bytes. A watchdog with
+//! one timer closes a connection whose client is slow with a header section or idle for too long;
+//! body and answer have deadlines of their own in `api`.
 
 use std::convert::Infallible;
 use std::io;
@@ -28,6 +28,7 @@ use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
 
 use super::Service;
+use super::frames::{Brought, Frames};
 use crate::telemetry::metrics::HandshakeFailure;
 use crate::tls::HTTP2;
 
@@ -164,6 +165,7 @@ where
     let io = TokioIo::new(Watched {
         stream,
         activity: activity.clone(),
+        frames: speaks_http2.then(Frames::new),
     });
     if speaks_http2 {
         serve_http2(io, service, &activity, stop).await;
@@ -203,7 +205,13 @@ async fn serve_http1<S>(
         .max_header_size(MAX_HEADER_BYTES)
         .max_buf_size(MAX_HEADER_BYTES)
         .half_close(true)
-        .serve_connection(io, service_fn(|request| answer(service, activity, request)));
+        .serve_connection(
+            io,
+            service_fn(|request| {
+                activity.header_ended();
+                answer(service, activity, request)
+            }),
+        );
     let mut connection = std::pin::pin!(connection);
     tokio::select! {
         _ = connection.as_mut() => return,
@@ -242,7 +250,7 @@ async fn serve_http2<S>(
     let mut connection = std::pin::pin!(connection);
     tokio::select! {
         _ = connection.as_mut() => return,
-        () = activity.idle(service.limits) => service.metrics.timed_out.inc(),
+        () = activity.overdue(service.limits) => service.metrics.timed_out.inc(),
         () = stop.cancelled() => {}
     }
     connection.as_mut().graceful_shutdown();
@@ -309,7 +317,8 @@ struct Activity {
     in_flight: AtomicUsize,
     /// The end of the last request, or the start.
     idle_since: AtomicU64,
-    /// The first byte after that; 0 while none came.
+    /// The first byte of what is begun and not whole: a header section, in HTTP/2 also any frame; 0
+    /// where nothing is.
     header_since: AtomicU64,
 }
 
@@ -329,15 +338,35 @@ impl Activity {
 
     fn enter(&self) -> InRequest<'_> {
         self.in_flight.fetch_add(1, Ordering::Relaxed);
-        self.header_since.store(0, Ordering::Relaxed);
         InRequest(self)
     }
 
-    fn bytes_came(&self) {
-        let waiting = self.in_flight.load(Ordering::Relaxed) == 0;
-        if waiting && self.header_since.load(Ordering::Relaxed) == 0 {
+    /// A byte came that may be the first of a header section.
+    fn header_began(&self) {
+        if self.header_since.load(Ordering::Relaxed) == 0 {
             self.header_since
                 .store(self.now().max(1), Ordering::Relaxed);
+        }
+    }
+
+    fn header_ended(&self) {
+        self.header_since.store(0, Ordering::Relaxed);
+    }
+
+    /// In HTTP/1.1: whatever comes between two requests is the header section of the next.
+    fn bytes_came(&self) {
+        if self.in_flight.load(Ordering::Relaxed) == 0 {
+            self.header_began();
+        }
+    }
+
+    /// In HTTP/2, where a header section can begin at any time, and much else comes between two.
+    fn frames_came(&self, brought: Brought) {
+        if brought.an_end {
+            self.header_ended();
+        }
+        if brought.a_beginning {
+            self.header_began();
         }
     }
 
@@ -350,11 +379,6 @@ impl Activity {
             },
         )
         .await;
-    }
-
-    /// Ends when the client had no request in flight for too long.
-    async fn idle(&self, limits: Limits) {
-        self.past(|activity| activity.idle_until(limits)).await;
     }
 
     /// Ends when no request was in work for a while from now on.
@@ -412,6 +436,8 @@ impl Drop for InRequest<'_> {
 struct Watched<S> {
     stream: S,
     activity: Arc<Activity>,
+    /// In HTTP/2.
+    frames: Option<Frames>,
 }
 
 impl<S: AsyncRead + Unpin> AsyncRead for Watched<S> {
@@ -420,9 +446,19 @@ impl<S: AsyncRead + Unpin> AsyncRead for Watched<S> {
         context: &mut Context<'_>,
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
+        let before = buffer.filled().len();
         let polled = Pin::new(&mut self.stream).poll_read(context, buffer);
         if polled.is_ready() {
-            self.activity.bytes_came();
+            let Self {
+                activity, frames, ..
+            } = &mut *self;
+            match frames {
+                None => activity.bytes_came(),
+                Some(frames) => {
+                    let new = buffer.filled().get(before..).unwrap_or_default();
+                    activity.frames_came(frames.follow(new));
+                }
+            }
         }
         polled
     }
