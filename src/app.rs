@@ -10,7 +10,7 @@ use adapters::sbi::InvalidApiRoot;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use crate::api::{Api, Operation, Parts, Version};
+use crate::api::{Api, Operation, Parts};
 use crate::audit::{Audit, AuditError};
 use crate::auth::{AuthSetupError, Authenticator};
 use crate::config::Config;
@@ -110,6 +110,9 @@ impl App {
             key: "api.tls",
             source,
         })?;
+        for doubt in config.doubts() {
+            tracing::warn!("{doubt}");
+        }
         let stop = CancellationToken::new();
         let workers = Workers::start(config.api.worker_threads).map_err(StartError::Threads)?;
         let southbound = Southbound::start(config, workers.handles(), &metrics.core, None);
@@ -232,18 +235,12 @@ impl App {
     }
 }
 
-/// PPIDs by the configured secrets. Without one they change with each start, which is good enough
-/// for trying on loopback and a lie to consumers who keep them.
+/// PPIDs by the configured secrets, or for trying by one that lasts until the next start.
 fn ppids(config: &Config) -> Result<Option<Ppids>, PpidError> {
     let configured = Ppids::open(&config.ppid)?;
-    let asked_for = |version: &Version| version.operations().contains(&Operation::RetrievePpid);
-    if configured.is_some() || !config.api.versions.iter().any(asked_for) {
-        Ok(configured)
-    } else if config.api.listen.ip().is_loopback() {
-        tracing::info!("no ppid.secrets: PPIDs last until the next start");
-        Ok(Some(Ppids::random()?))
-    } else {
-        tracing::warn!("no ppid.secrets: retrieve-ppid is not served");
-        Ok(None)
+    if configured.is_some() || !config.serves(Operation::RetrievePpid) || !config.has_ppids() {
+        return Ok(configured);
     }
+    tracing::info!("no ppid.secrets: PPIDs last until the next start");
+    Ok(Some(Ppids::random()?))
 }

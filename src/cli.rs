@@ -94,6 +94,9 @@ fn check(file: &Path) -> ExitCode {
         Ok(config) => config,
         Err(error) => return refuse(&error),
     };
+    for doubt in config.doubts() {
+        let _ = writeln!(std::io::stderr(), "pei-bridge: {doubt}");
+    }
     match config.to_toml() {
         Ok(text) => written(write!(std::io::stdout(), "{text}")),
         Err(error) => fail(&error),

@@ -73,7 +73,7 @@ pub async fn run(arguments: &DemoArguments, stop: CancellationToken) -> Result<(
         App::build_with(&config, table)?
     };
     let (api, admin) = (app.api_address(), app.admin_address());
-    let questions = questions::of(&config.api.versions);
+    let questions = questions::of(&config);
     let app_stop = app.stop_token();
     let running = tokio::spawn(app.run());
     asking::wait_until_ready(admin, CORE_WAIT).await?;

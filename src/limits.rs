@@ -28,7 +28,7 @@ use crate::auth::ConsumerId;
 use crate::config::{Limits, LimitsClass};
 use crate::lookup::DeviceQuery;
 use distinct::Distinct;
-use guesses::Guesses;
+use guesses::{Guesses, OpenGuess, TooMany};
 
 /// Which limit a consumer met, and the seconds after which it may try again.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -113,9 +113,9 @@ pub struct Admission {
 #[derive(Clone)]
 pub struct Consumer(Arc<Usage>);
 
-/// A guess at a device that was admitted. It counts unless it turns out right, or nothing was said.
+/// A guess at a device that was admitted. Dropped, it does not count: nothing was said.
 #[must_use]
-pub struct Guess(Option<(Consumer, u64)>);
+pub struct Guess(Option<(Consumer, OpenGuess)>);
 
 impl Limiter {
     /// The limits as configured.
@@ -204,10 +204,10 @@ impl Limiter {
         let guess = self.hasher.hash_one((device, guess));
         let taken = consumer.guesses().take(guess, Window::Hour.number(now));
         let refusal = || Refusal::Mismatches(Window::Hour.left(now));
-        let fresh = taken
-            .ok_or_else(refusal)
+        let open = taken
+            .map_err(|TooMany| refusal())
             .inspect_err(|refusal| self.metrics.refused(*refusal))?;
-        Ok(Guess(fresh.then(|| (consumer.clone(), guess))))
+        Ok(Guess(open.map(|open| (consumer.clone(), open))))
     }
 
     fn or_refuse(&self, admitted: Option<()>, now: Timestamp) -> Result<(), Refusal> {
@@ -240,10 +240,19 @@ impl Limiter {
 }
 
 impl Guess {
-    /// It was right, or the consumer was not told: it does not count.
-    pub fn forget(self) {
-        if let Some((consumer, guess)) = self.0 {
-            consumer.guesses().forget(guess);
+    /// The consumer is told that it is wrong: it counts.
+    pub fn was_wrong(mut self) {
+        if let Some((consumer, open)) = self.0.take() {
+            consumer.guesses().was_wrong(open);
+        }
+    }
+}
+
+/// It was right, or the request came to no answer, by a deadline perhaps.
+impl Drop for Guess {
+    fn drop(&mut self) {
+        if let Some((consumer, open)) = self.0.take() {
+            consumer.guesses().forget(open);
         }
     }
 }

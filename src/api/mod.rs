@@ -159,10 +159,13 @@ impl Api {
         trail.settle(outcome.as_ref().err());
         let correlator = trail.correlator();
         let mut response = self.respond(target, correlator, outcome, started.elapsed());
-        if response.status() == StatusCode::UNAUTHORIZED {
-            let challenge = self.parts.authenticator.challenge(trail.unauthenticated);
-            response.headers_mut().insert(WWW_AUTHENTICATE, challenge);
-        }
+        let authenticator = &self.parts.authenticator;
+        let challenge = match (response.status(), trail.scope_missing) {
+            (StatusCode::UNAUTHORIZED, _) => authenticator.challenge(trail.unauthenticated),
+            (StatusCode::FORBIDDEN, Some(scope)) => authenticator.scope_challenge(scope),
+            _ => return response,
+        };
+        response.headers_mut().insert(WWW_AUTHENTICATE, challenge);
         response
     }
 
@@ -258,11 +261,10 @@ impl Api {
             let device = found.map_err(|error| refusal::of_lookup(error, rules.codes))?;
             self.tell(asked, rules, &question, &caller, &device, trail)
         });
-        if let Some(guess) = guess {
-            let wrong = answer.as_ref().is_ok_and(Members::is_mismatch);
-            if !wrong {
-                guess.forget();
-            }
+        if let Some(guess) = guess
+            && answer.as_ref().is_ok_and(Members::is_mismatch)
+        {
+            guess.was_wrong();
         }
         let answer = answer?;
         if self.parts.audit.is_some() {
@@ -326,7 +328,9 @@ impl Api {
         }
         correlator.check()?;
         let caller = self.caller(parts, trail, deadline).await?;
-        if !caller.scopes.allows(route.operation.scope()) {
+        let scope = route.operation.scope();
+        if !caller.scopes.allows(scope) {
+            trail.scope_missing = Some(scope);
             return Err(ApiError::new(ErrorCode::PermissionDenied));
         }
         let admission = self.parts.limiter.admit(&caller.consumer, now);

@@ -25,6 +25,8 @@ pub(super) struct Trail<'a> {
     pub(super) reason: Option<&'static str>,
     /// Why it is nobody who asks.
     pub(super) unauthenticated: Option<Reason>,
+    /// The scope that the token lacks.
+    pub(super) scope_missing: Option<&'static str>,
     /// The members of the answer that tell of the device.
     pub(super) fields: Vec<&'static str>,
     /// The id of the secret that a PPID was made with.
@@ -51,6 +53,7 @@ impl<'a> Trail<'a> {
             admission: None,
             reason: None,
             unauthenticated: None,
+            scope_missing: None,
             fields: Vec::new(),
             ppid_secret: None,
             progress: Progress::default(),

@@ -134,6 +134,11 @@ impl Authenticator {
         self.challenges.of(reason)
     }
 
+    /// What a 403 says there to a token that lacks a scope (RFC 6750 3.1).
+    pub fn scope_challenge(&self, scope: &str) -> HeaderValue {
+        self.challenges.scope_missing(scope)
+    }
+
     /// Brings the gauges up to date.
     pub fn record_sizes(&self) {
         self.metrics.set_entries(self.known.entries());

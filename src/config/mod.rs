@@ -6,6 +6,7 @@
 
 mod access;
 mod core;
+mod doubts;
 mod feeds;
 mod load;
 mod ppid;

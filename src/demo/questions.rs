@@ -2,7 +2,8 @@
 
 use http::StatusCode;
 
-use crate::api::Version;
+use crate::api::{Operation, Version};
+use crate::config::Config;
 
 /// One question with its answer.
 pub(super) struct Question {
@@ -240,10 +241,33 @@ const QUESTIONS: &[Question] = &[
     },
 ];
 
-/// Those that the served versions can answer.
-pub(super) fn of(served: &[Version]) -> Vec<&'static Question> {
+/// Those that can be answered as configured.
+pub(super) fn of(config: &Config) -> Vec<&'static Question> {
     let answered = |question: &&Question| {
-        Version::named(question.version).is_none_or(|version| served.contains(&version))
+        let version = Version::named(question.version);
+        let is_served = version.is_none_or(|version| config.api.versions.contains(&version));
+        let needs_ppids = question.operation == Operation::RetrievePpid.as_str();
+        is_served && (!needs_ppids || config.has_ppids())
     };
     QUESTIONS.iter().filter(answered).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// On an address that others reach, a name that is gone with the next start is not given.
+    #[test]
+    fn names_of_devices_are_asked_for_where_they_are_given() {
+        let mut config = Config::default();
+        let about_names = |config: &Config| {
+            let all = of(config);
+            let about_names = all.iter().filter(|it| it.operation == "retrieve-ppid");
+            (all.len(), about_names.count())
+        };
+        let (all, names) = about_names(&config);
+        assert!(names > 0);
+        config.api.listen.set_ip([0, 0, 0, 0].into());
+        assert_eq!(about_names(&config), (all - names, 0));
+    }
 }

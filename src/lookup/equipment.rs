@@ -41,7 +41,14 @@ impl EquipmentLookup {
         metrics: Arc<LookupMetrics>,
         feed: Option<Arc<Feed>>,
     ) -> Self {
-        let by_supi_alone = feed.is_some() || config.core.gpsi_to_supi == GpsiToSupi::File;
+        let by_supi_alone = feed.is_some()
+            || match config.core.gpsi_to_supi {
+                GpsiToSupi::Direct => false,
+                // A device of the past is told by the name that it was asked for with: in an outage
+                // nobody translates it.
+                GpsiToSupi::Translation => config.cache.equipment_past_lifetime.is_zero(),
+                GpsiToSupi::File => true,
+            };
         let lifetimes = Lifetimes {
             known: config.cache.equipment,
             entries: config.cache.equipment_entries,
@@ -65,7 +72,8 @@ impl EquipmentLookup {
     }
 
     /// Whether a subscription needs one name here, the permanent one: the core tells of changes by
-    /// whatever name, and the operator's table may change behind a public one.
+    /// whatever name, the operator's table may change behind a public one, and a UDM that takes no
+    /// public name has to translate it in any case.
     pub(super) fn by_supi_alone(&self) -> bool {
         self.by_supi_alone
     }

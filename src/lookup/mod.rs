@@ -414,10 +414,10 @@ impl Walk<'_> {
         identifier: Option<&Identifier>,
     ) -> Result<Answer, LookupError> {
         let subscription = self.progress.subscription.insert(subscription);
+        let public_name = matches!(subscription, UeId::Gpsi(_));
         self.lookup
             .check_token(self.caller, subscription, identifier, self.deadline)
             .await?;
-        let public_name = matches!(subscription, UeId::Gpsi(_));
         let consents_told = self.lookup.consent.words_told();
         let (disclosure, consenting) = match self.authority {
             Authority::Refused => return Err(LookupError::ConsentMissing),
@@ -465,11 +465,12 @@ impl Walk<'_> {
 
 impl Lookup {
     /// A token that names a device is good for its subscription alone. One that cannot be shown to
-    /// be the same is another one.
+    /// be the same is another one. What was found out of the subscription on the way is its name from
+    /// then on.
     async fn check_token(
         &self,
         caller: &Caller,
-        subscription: &UeId,
+        subscription: &mut UeId,
         identifier: Option<&Identifier>,
         deadline: Instant,
     ) -> Result<(), LookupError> {
@@ -484,10 +485,8 @@ impl Lookup {
         // Boxed: the rare way must not make the common one large.
         let token = Box::pin(self.supi_of(&subject, deadline)).await?;
         let asked = Box::pin(self.subscription.supi(subscription, deadline)).await?;
-        if token == Some(asked) {
-            Ok(())
-        } else {
-            Err(LookupError::NotOfToken)
-        }
+        let is_of_token = token.as_ref() == Some(&asked);
+        *subscription = UeId::Supi(asked);
+        is_of_token.then_some(()).ok_or(LookupError::NotOfToken)
     }
 }

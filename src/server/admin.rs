@@ -183,3 +183,69 @@ fn text(status: StatusCode, body: impl Into<Bytes>) -> Response<Full<Bytes>> {
     );
     response
 }
+
+#[cfg(test)]
+mod tests {
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+    use tokio::net::TcpStream;
+    use tokio::time::Instant;
+
+    use super::*;
+
+    fn serve() -> SocketAddr {
+        let state = State {
+            registry: Registry::new(),
+            versions: Version::all().collect(),
+            refresh: Box::new(|| {}),
+            core_answered: Box::new(|| true),
+            draining: CancellationToken::new(),
+        };
+        let server = AdminServer::bind(SocketAddr::from(([127, 0, 0, 1], 0)), state).unwrap();
+        let address = server.address();
+        tokio::spawn(server.run());
+        address
+    }
+
+    const REQUEST: &[u8] = b"GET /openapi/v0.3.yaml HTTP/1.1\r\nhost: x\r\n\r\n";
+
+    async fn is_served(address: SocketAddr) -> bool {
+        let mut stream = TcpStream::connect(address).await.unwrap();
+        let mut first = [0];
+        stream.write_all(REQUEST).await.is_ok()
+            && matches!(stream.read(&mut first).await, Ok(length) if length > 0)
+    }
+
+    /// However busy it is.
+    #[tokio::test(start_paused = true)]
+    async fn a_connection_ends_with_its_age() {
+        let mut stream = TcpStream::connect(serve()).await.unwrap();
+        let begun = Instant::now();
+        let mut answers = vec![0; 64 * 1024];
+        while stream.write_all(REQUEST).await.is_ok() {
+            tokio::time::sleep(HEADER_READ_TIMEOUT / 2).await;
+            if !matches!(stream.read(&mut answers).await, Ok(length) if length > 0) {
+                break;
+            }
+        }
+        let age = begun.elapsed();
+        assert!(age >= MAX_AGE, "{age:?}");
+        assert!(age <= MAX_AGE + HEADER_READ_TIMEOUT, "{age:?}");
+    }
+
+    /// Whoever does not read what was asked for makes room when its connection is old.
+    #[tokio::test(start_paused = true)]
+    async fn those_who_do_not_read_do_not_stay() {
+        let address = serve();
+        let mut deaf = Vec::new();
+        for _ in 0..MAX_CONNECTIONS {
+            let stream = TcpStream::connect(address).await.unwrap();
+            while stream.writable().await.is_ok() && stream.try_write(REQUEST).is_ok() {
+                tokio::task::yield_now().await;
+            }
+            deaf.push(stream);
+        }
+        assert!(!is_served(address).await, "there is no room");
+        tokio::time::sleep(MAX_AGE + LAST_ANSWER_TIMEOUT * 2).await;
+        assert!(is_served(address).await, "there is room again");
+    }
+}

@@ -1,15 +1,15 @@
 //! One connection: HTTP/1.1 or HTTP/2, its limits, its end.
 //!
-//! The protocol is known from the TLS handshake, or in clear from the first bytes. A watchdog with one timer closes a connection whose
-//! client is slow with a header section or idle for too long; body and answer have deadlines of
-//! their own in `api`.
+//! The protocol is known from the TLS handshake, or in clear from the first bytes. A watchdog with
+//! one timer closes a connection whose client is slow with a header section or idle for too long;
+//! body and answer have deadlines of their own in `api`.
 
 use std::convert::Infallible;
 use std::io;
 use std::mem;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -29,6 +29,7 @@ use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
 
 use super::Service;
+use super::frames::{Brought, Frames};
 use crate::telemetry::metrics::HandshakeFailure;
 use crate::tls::HTTP2;
 
@@ -165,6 +166,7 @@ where
     let io = TokioIo::new(Watched {
         stream,
         activity: activity.clone(),
+        frames: speaks_http2.then(Frames::new),
     });
     if speaks_http2 {
         serve_http2(io, service, &activity, stop).await;
@@ -204,7 +206,13 @@ async fn serve_http1<S>(
         .max_header_size(MAX_HEADER_BYTES)
         .max_buf_size(MAX_HEADER_BYTES)
         .half_close(true)
-        .serve_connection(io, service_fn(|request| answer(service, activity, request)));
+        .serve_connection(
+            io,
+            service_fn(|request| {
+                activity.header_ended();
+                answer(service, activity, request)
+            }),
+        );
     let mut connection = std::pin::pin!(connection);
     tokio::select! {
         biased;
@@ -245,7 +253,7 @@ async fn serve_http2<S>(
     tokio::select! {
         biased;
         _ = connection.as_mut() => return,
-        () = activity.idle(service.limits) => service.metrics.timed_out.inc(),
+        () = activity.overdue(service.limits) => service.metrics.timed_out.inc(),
         () = stop.cancelled() => {}
     }
     connection.as_mut().graceful_shutdown();
@@ -313,31 +321,76 @@ struct Activity {
     in_flight: AtomicUsize,
     /// Requests that ended.
     ended: AtomicU64,
-    /// Whether bytes came since the last one began.
-    header_begun: AtomicBool,
+    /// Beginnings and ends of what a client must not take long for: header sections, in HTTP/2 also
+    /// any frame. Odd while one is begun and not whole.
+    sections: AtomicU64,
 }
 
 impl Activity {
     fn enter(&self) -> InRequest<'_> {
         self.in_flight.fetch_add(1, Ordering::Relaxed);
-        self.header_begun.store(false, Ordering::Relaxed);
         InRequest(self)
     }
 
-    fn bytes_came(&self) {
-        if self.in_flight.load(Ordering::Relaxed) == 0 {
-            self.header_begun.store(true, Ordering::Relaxed);
+    /// A byte came that may be the first of a header section.
+    fn header_began(&self) {
+        if !is_begun(self.sections.load(Ordering::Relaxed)) {
+            self.sections.fetch_add(1, Ordering::Relaxed);
         }
     }
 
-    /// Ends when the client was slow with a header section, or idle for too long.
-    async fn overdue(&self, limits: Limits) {
-        self.watch(limits, true).await;
+    fn header_ended(&self) {
+        if is_begun(self.sections.load(Ordering::Relaxed)) {
+            self.sections.fetch_add(1, Ordering::Relaxed);
+        }
     }
 
-    /// Ends when the client had no request in flight for too long.
-    async fn idle(&self, limits: Limits) {
-        self.watch(limits, false).await;
+    /// In HTTP/1.1: whatever comes between two requests is the header section of the next.
+    fn bytes_came(&self) {
+        if self.in_flight.load(Ordering::Relaxed) == 0 {
+            self.header_began();
+        }
+    }
+
+    /// In HTTP/2, where a header section can begin at any time, and much else comes between two.
+    fn frames_came(&self, brought: Brought) {
+        if brought.an_end {
+            self.header_ended();
+        }
+        if brought.a_beginning {
+            self.header_began();
+        }
+    }
+
+    /// Ends when the client was slow with a header section, or idle for too long. Looks from time to
+    /// time, so that both may last one look longer than their limits.
+    async fn overdue(&self, limits: Limits) {
+        let shortest = limits.header_read_timeout.min(limits.idle_timeout);
+        let pause = (shortest / LOOKS).clamp(SHORTEST_WATCH, LONGEST_WATCH);
+        let (mut ended, mut sections) = (0, 0);
+        let (mut quiet_since, mut section_since) = (Instant::now(), Instant::now());
+        loop {
+            let now = Instant::now();
+            let ended_before = mem::replace(&mut ended, self.ended.load(Ordering::Relaxed));
+            let busy = self.in_flight.load(Ordering::Relaxed) > 0;
+            if busy || ended != ended_before {
+                quiet_since = now;
+            }
+            let before = mem::replace(&mut sections, self.sections.load(Ordering::Relaxed));
+            if sections != before {
+                section_since = now;
+            }
+            let (since, limit) = if is_begun(sections) {
+                (section_since, limits.header_read_timeout)
+            } else {
+                (quiet_since, limits.idle_timeout)
+            };
+            let left = limit.saturating_sub(now - since);
+            if left.is_zero() && !busy {
+                return;
+            }
+            tokio::time::sleep(left.clamp(SHORTEST_WATCH, pause)).await;
+        }
     }
 
     /// Ends when no request was in work for a while from now on.
@@ -350,38 +403,11 @@ impl Activity {
             }
         }
     }
+}
 
-    /// Looks from time to time how long it has been quiet, or a header section on its way: both
-    /// may last one look longer than their limits.
-    async fn watch(&self, limits: Limits, headers: bool) {
-        let shortest = limits.header_read_timeout.min(limits.idle_timeout);
-        let pause = (shortest / LOOKS).clamp(SHORTEST_WATCH, LONGEST_WATCH);
-        let mut ended = 0;
-        let mut quiet_since = Instant::now();
-        let mut header_since = None;
-        loop {
-            let now = Instant::now();
-            let ended_before = mem::replace(&mut ended, self.ended.load(Ordering::Relaxed));
-            if ended != ended_before || self.in_flight.load(Ordering::Relaxed) > 0 {
-                quiet_since = now;
-                header_since = None;
-            }
-            if headers && self.header_begun.load(Ordering::Relaxed) {
-                header_since = header_since.or(Some(now));
-            } else {
-                header_since = None;
-            }
-            let (since, limit) = match header_since {
-                Some(since) => (since, limits.header_read_timeout),
-                None => (quiet_since, limits.idle_timeout),
-            };
-            let left = limit.saturating_sub(now - since);
-            if left.is_zero() {
-                return;
-            }
-            tokio::time::sleep(pause.min(left)).await;
-        }
-    }
+/// Whether the last of so many beginnings and ends is a beginning.
+fn is_begun(sections: u64) -> bool {
+    sections % 2 == 1
 }
 
 /// Looks of the watchdog within the shortest limit, as far as the bounds below allow.
@@ -403,6 +429,8 @@ impl Drop for InRequest<'_> {
 struct Watched<S> {
     stream: S,
     activity: Arc<Activity>,
+    /// In HTTP/2.
+    frames: Option<Frames>,
 }
 
 impl<S: AsyncRead + Unpin> AsyncRead for Watched<S> {
@@ -411,9 +439,19 @@ impl<S: AsyncRead + Unpin> AsyncRead for Watched<S> {
         context: &mut Context<'_>,
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
+        let before = buffer.filled().len();
         let polled = Pin::new(&mut self.stream).poll_read(context, buffer);
         if polled.is_ready() {
-            self.activity.bytes_came();
+            let Self {
+                activity, frames, ..
+            } = &mut *self;
+            match frames {
+                None => activity.bytes_came(),
+                Some(frames) => {
+                    let new = buffer.filled().get(before..).unwrap_or_default();
+                    activity.frames_came(frames.follow(new));
+                }
+            }
         }
         polled
     }

@@ -1,12 +1,13 @@
 //! Listeners: accepting, limits, draining. What is served is none of this room's business.
 //!
 //! [`ApiServer`] accepts connections of API consumers and hands each to one of the [`workers`],
-//! where [`connection`] serves it; [`admin`] is the small listener beside it, [`callback`] the one
+//! where [`connection`] serves it ([`frames`] tells it where an HTTP/2 client stands); [`admin`] is the small listener beside it, [`callback`] the one
 //! for the core.
 
 pub mod admin;
 pub mod callback;
 mod connection;
+mod frames;
 mod workers;
 
 use std::io;

@@ -3,6 +3,8 @@
 use std::time::Duration;
 
 use serde_json::json;
+use tokio::io::AsyncReadExt as _;
+use tokio::net::TcpStream;
 
 use crate::support::client::{Ask, Connection, RETRIEVE_IDENTIFIER};
 use crate::support::control::GET_3GPP;
@@ -52,6 +54,64 @@ async fn a_slow_header_section_is_cut_off() {
     assert_eq!(raw.answer().await.unwrap().status, 200);
     raw.write("POST ").await;
     assert!(raw.until_closed().await.is_empty());
+}
+
+/// A frame of HTTP/2 (RFC 9113 4.1) on the first stream.
+fn frame(kind: u8, flags: u8, payload: &[u8]) -> Vec<u8> {
+    let length = u8::try_from(payload.len()).unwrap();
+    let mut frame = vec![0, 0, length, kind, flags, 0, 0, 0, 1];
+    frame.extend_from_slice(payload);
+    frame
+}
+
+const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+const SETTINGS: &[u8] = &[0, 0, 0, 4, 0, 0, 0, 0, 0];
+const HEADERS: u8 = 1;
+const CONTINUATION: u8 = 9;
+/// `:method: POST`, out of the static table.
+const METHOD: u8 = 0x83;
+
+/// However it is cut into frames, and whatever comes of it now and then.
+#[tokio::test]
+async fn a_slow_header_section_of_http2_is_cut_off() {
+    let rig = Rig::configured(|config| config.api.header_read_timeout = SHORT).await;
+    let open = [PREFACE, SETTINGS, &frame(HEADERS, 0, &[METHOD])].concat();
+    let half_a_continuation = &frame(CONTINUATION, 0, &[METHOD; 200])[..30];
+    let half_a_section = &frame(HEADERS, 4, &[METHOD; 200])[..30];
+    for (name, start, now_and_then) in [
+        ("no preface", PREFACE[..10].to_vec(), vec![]),
+        ("no end of the section", open.clone(), vec![]),
+        (
+            "its end byte by byte",
+            [&open, half_a_continuation].concat(),
+            vec![METHOD],
+        ),
+        (
+            "all of it byte by byte",
+            [PREFACE, SETTINGS, half_a_section].concat(),
+            vec![METHOD],
+        ),
+    ] {
+        let before = timed_out(&rig).await;
+        let mut raw = Raw::connect(rig.bridge.api).await;
+        raw.write(&start).await;
+        let cut_off = async {
+            while !now_and_then.is_empty() && raw.try_write(&now_and_then).await {
+                tokio::time::sleep(SHORT / 4).await;
+            }
+            raw.until_closed().await
+        };
+        let cut_off = tokio::time::timeout(PATIENCE, cut_off).await;
+        cut_off.unwrap_or_else(|_| panic!("{name}: it is not cut off"));
+        assert!(timed_out(&rig).await > before, "{name}: it is counted");
+    }
+    // What is said between two requests begins none.
+    let mut connection = Connection::http2(rig.bridge.api).await;
+    for _ in 0..2 {
+        assert_eq!(connection.send(&Ask::any()).await.status, 200);
+        tokio::time::sleep(SHORT * 5).await;
+    }
+    assert_eq!(connection.send(&Ask::any()).await.status, 200);
 }
 
 #[tokio::test]
@@ -156,6 +216,36 @@ async fn a_connection_beyond_the_limit_is_turned_away() {
     .await;
 }
 
+/// Those who are turned away and stay are told for as long as there are few of them.
+#[tokio::test]
+async fn not_everybody_is_told_why_he_is_turned_away() {
+    let rig = Rig::configured(|config| config.api.max_connections = 1).await;
+    let mut inside = Connection::http1(rig.bridge.api).await;
+    assert_eq!(inside.send(&Ask::any()).await.status, 200);
+    eventually("some are closed without a word", async || {
+        let mut outside = Vec::new();
+        for _ in 0..400 {
+            outside.push(TcpStream::connect(rig.bridge.api).await.unwrap());
+        }
+        let mut told = 0;
+        for stream in &mut outside {
+            let mut first = [0];
+            told += stream.read(&mut first).await.unwrap_or(0);
+        }
+        assert!(told > 0, "the first are told");
+        (told < outside.len()).then_some(())
+    })
+    .await;
+    assert_eq!(inside.send(&Ask::any()).await.status, 200);
+    drop(inside);
+    eventually("there is room again", async || {
+        let mut connection = Connection::http1(rig.bridge.api).await;
+        let answer = connection.try_send(&Ask::any()).await.ok()?;
+        (answer.status == 200).then_some(())
+    })
+    .await;
+}
+
 #[tokio::test]
 async fn a_request_beyond_the_limit_is_shed() {
     let rig = Rig::configured(|config| {
@@ -216,11 +306,7 @@ async fn a_client_that_does_not_read_is_cut_off() {
 #[tokio::test]
 async fn a_half_sent_request_does_not_hold_a_drain() {
     let long = Duration::from_hours(1);
-    let preface = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
-    let settings = [0, 0, 0, 4, 0, 0, 0, 0, 0];
-    // HEADERS of stream 1 that END_HEADERS does not end: `:method: POST`.
-    let headers = [0, 0, 1, 1, 0, 0, 0, 0, 1, 0x83];
-    let http2 = [&preface[..], &settings, &headers].concat();
+    let http2 = [PREFACE, SETTINGS, &frame(HEADERS, 0, &[METHOD])].concat();
     for half in [b"POST / HTTP/1.1\r\nhost: x\r\n".to_vec(), http2] {
         let rig = Rig::configured(|config| {
             config.api.drain_timeout = long;

@@ -313,3 +313,20 @@ async fn the_body_has_its_limit() {
         }
     }
 }
+
+/// A parser may have limits (RFC 8259 9), and meets them before it knows what is ignored.
+#[tokio::test]
+async fn what_is_ignored_is_read_within_limits() {
+    let rig = Rig::start().await;
+    let nested = |depth: usize| format!("{}{}", "[".repeat(depth), "]".repeat(depth));
+    for (ignored, status) in [
+        ("1e300".to_owned(), 200),
+        ("1e999".to_owned(), 400),
+        (nested(100), 200),
+        (nested(8000), 400),
+    ] {
+        let body = format!(r#"{{"phoneNumber": "123456789", "ignored": {ignored}}}"#);
+        let answer = rig.bridge.send(&Ask::any().body(body)).await;
+        assert_eq!(answer.status, status, "{}", &ignored[..5]);
+    }
+}

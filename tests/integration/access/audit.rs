@@ -1,8 +1,9 @@
 //! The record of every decision: who, what, why, and never whose number.
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
-use pei_bridge::config::{Audit, AuditFailure, AuditSink, SecretSource};
+use pei_bridge::config::{Audit, AuditFailure, AuditSink, ConsentMode, GpsiToSupi, SecretSource};
 use serde_json::{Value, json};
 
 use super::support::{Settings, ask_number, guarded, serve, token_for, token_of};
@@ -163,35 +164,78 @@ async fn every_decision_is_one_line_that_says_why() {
     }
 }
 
-/// The same subscriber has one name, whichever identifier was asked with; nobody shares it.
-#[tokio::test]
-async fn a_subscriber_has_one_pseudonym() {
-    let path = file(".audit", "");
-    let rig = guarded(|config| config.audit = to_file(&path)).await;
-    let token = token_of(&rig, "shop").await;
-    let mut names = Vec::new();
-    for body in [
+/// The first subscriber, by everything that leads to it.
+fn first_subscriber() -> [Value; 6] {
+    [
         json!({"phoneNumber": "123456789"}),
         json!({"phoneNumber": "+123456789"}),
         json!({"networkAccessIdentifier": "123456789@domain.com"}),
         json!({"networkAccessIdentifier": "123456789@example.com"}),
         json!({"ipv6Address": "2001:db8:85a3:8d3::1"}),
         json!({"ipv4Address": {"publicAddress": "84.125.93.10", "publicPort": 59_001}}),
+    ]
+}
+
+/// The name that the record gives to whoever is asked about.
+async fn pseudonym(rig: &Rig, path: &Path, ask: Ask) -> String {
+    let line = line_of(rig, path, ask).await;
+    line["subscriber"].as_str().unwrap().to_owned()
+}
+
+/// The same subscriber has one name, whichever identifier was asked with; nobody shares it. What is
+/// needed for it is that the core was asked for the SUPI: for the consent, or for the device.
+#[tokio::test]
+async fn a_subscriber_has_one_pseudonym() {
+    for (consent, way) in [
+        (ConsentMode::Core, GpsiToSupi::Direct),
+        (ConsentMode::Core, GpsiToSupi::Translation),
+        (ConsentMode::None, GpsiToSupi::Translation),
     ] {
-        let line = line_of(&rig, &path, Ask::identifier(&body).bearer(&token)).await;
-        names.push(line["subscriber"].as_str().unwrap().to_owned());
+        let path = file(".audit", "");
+        let rig = guarded(|config| {
+            config.audit = to_file(&path);
+            config.consent.mode = consent;
+            config.core.gpsi_to_supi = way;
+        })
+        .await;
+        let token = token_of(&rig, "shop").await;
+        let mut names = BTreeSet::new();
+        for body in first_subscriber() {
+            let ask = Ask::identifier(&body).bearer(&token);
+            names.insert(pseudonym(&rig, &path, ask).await);
+        }
+        assert_eq!(names.len(), 1, "{consent:?} {way:?}: {names:?}");
+        let most = "pei_bridge_distinct_subscribers_max";
+        let most = rig.bridge.metric(most, &[]).await;
+        assert!((most - 1.0).abs() < 0.1, "{consent:?} {way:?}: {most}");
+        let others = ["34600000002", "34600000003", "34600000103", "34600000006"];
+        for number in others {
+            names.insert(pseudonym(&rig, &path, ask_number(number, &token)).await);
+        }
+        assert_eq!(names.len(), 1 + others.len());
+        for name in &names {
+            assert!(name.len() >= 32 && name.bytes().all(|byte| byte.is_ascii_hexdigit()));
+        }
     }
-    assert!(names.windows(2).all(|two| two[0] == two[1]), "{names:?}");
-    let mut others = vec![names.remove(0)];
-    for number in ["34600000002", "34600000003", "34600000103", "34600000006"] {
-        let line = line_of(&rig, &path, ask_number(number, &token)).await;
-        others.push(line["subscriber"].as_str().unwrap().to_owned());
+}
+
+/// Where the core is asked for nobody's SUPI, what the token had it asked for is made use of.
+#[tokio::test]
+async fn what_a_token_made_known_names_the_subscriber() {
+    let path = file(".audit", "");
+    let rig = guarded(|config| {
+        config.audit = to_file(&path);
+        config.consent.mode = ConsentMode::None;
+    })
+    .await;
+    let own = token_for(&rig, "tel:+123456789").await;
+    let [_, _, nai, other_nai, ipv6, ipv4] = first_subscriber();
+    let mut names = BTreeSet::new();
+    for body in [nai, other_nai, ipv6, ipv4] {
+        let ask = Ask::identifier(&body).bearer(&own);
+        names.insert(pseudonym(&rig, &path, ask).await);
     }
-    let distinct: std::collections::BTreeSet<_> = others.iter().collect();
-    assert_eq!(distinct.len(), others.len());
-    for name in &others {
-        assert!(name.len() >= 32 && name.bytes().all(|byte| byte.is_ascii_hexdigit()));
-    }
+    assert_eq!(names.len(), 1, "{names:?}");
 }
 
 #[tokio::test]

@@ -5,6 +5,7 @@ mod consent;
 mod dpop;
 mod flood;
 mod forged;
+mod introspection;
 mod keys;
 mod leaks;
 mod limits;

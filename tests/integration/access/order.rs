@@ -1,9 +1,11 @@
-//! The order of checks: of any two faults, the earlier one is answered.
+//! The order of checks: of any two faults, the earlier one is answered, in every version.
 
 use http::Method;
+use serde_json::json;
 
-use super::support::{SCOPES, guarded, token_of};
+use super::support::{SCOPES, guarded};
 use crate::support::client::Ask;
+use crate::versions::support::{VERSIONS, ask, token_of};
 
 /// In their order.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -34,14 +36,17 @@ const ALL: [Fault; 9] = [
 ];
 
 impl Fault {
-    fn answer(self) -> (u16, &'static str) {
+    fn answer(self, version: &str) -> (u16, &'static str) {
+        let is_first = version == "v0.1.0";
         match self {
             Path => (404, "NOT_FOUND"),
             Self::Method => (405, "METHOD_NOT_ALLOWED"),
+            ContentType if !is_first => (415, "UNSUPPORTED_MEDIA_TYPE"),
             Correlator | ContentType | Body => (400, "INVALID_ARGUMENT"),
             Token => (401, "UNAUTHENTICATED"),
             Scope => (403, "PERMISSION_DENIED"),
-            Rate => (429, "TOO_MANY_REQUESTS"),
+            Rate if is_first => (429, "TOO_MANY_REQUESTS"),
+            Rate => (429, "QUOTA_EXCEEDED"),
             Accept => (406, "NOT_ACCEPTABLE"),
         }
     }
@@ -57,14 +62,17 @@ impl Fault {
 
     fn apply(self, ask: Ask) -> Ask {
         match self {
-            Path => ask.path("/device-identifier/v0.1.0/retrieve-everything"),
+            Path => {
+                let path = format!("{}-in-the-world", ask.path);
+                ask.path(&path)
+            }
             Self::Method => ask.method(Method::PUT),
             Correlator => ask.header("x-correlator", "no correlator"),
             Accept => ask.header("accept", "text/html"),
             ContentType => ask
                 .without("content-type")
                 .header("content-type", "text/plain"),
-            Body => ask.body("{\"phoneNumber\": 5"),
+            Body => ask.body("{\"device\": 5"),
             // By the token that is chosen.
             Token | Scope | Rate => ask,
         }
@@ -92,8 +100,15 @@ async fn of_two_faults_the_earlier_one_is_answered() {
     let first = rig.bridge.send(&Ask::any().bearer(&poor)).await;
     assert_eq!(first.status, 200);
     rig.control.reset().await;
-    for (index, earlier) in ALL.into_iter().enumerate() {
-        for later in &ALL[index..] {
+    let pairs = || {
+        let from = |(index, earlier)| ALL[index..].iter().map(move |later| (earlier, later));
+        ALL.into_iter().enumerate().flat_map(from)
+    };
+    for (version, operations) in VERSIONS {
+        let operation = operations.last().unwrap();
+        let device = json!({"phoneNumber": "+123456789"});
+        let any = || ask(version, operation, &device);
+        for (earlier, later) in pairs() {
             let has = |fault| earlier == fault || *later == fault;
             let token = match (has(Token), has(Scope), has(Rate)) {
                 (true, _, _) => &expired,
@@ -102,14 +117,18 @@ async fn of_two_faults_the_earlier_one_is_answered() {
                 (_, false, true) => &poor,
                 (_, false, false) => &rich,
             };
-            let mut ask = earlier.apply(Ask::any().bearer(token));
+            let mut ask = earlier.apply(any().bearer(token));
             if *later != earlier {
                 ask = later.apply(ask);
             }
             let answer = rig.bridge.send(&ask).await;
-            let (status, code) = earlier.answer();
+            let (status, code) = earlier.answer(version);
             let got = (answer.status, answer.code());
-            assert_eq!(got, (status, code.to_owned()), "{earlier:?} and {later:?}");
+            assert_eq!(
+                got,
+                (status, code.to_owned()),
+                "{version}: {earlier:?} and {later:?}"
+            );
             let message = answer.message();
             assert!(message.contains(earlier.word()), "{earlier:?}: {message}");
         }

@@ -18,7 +18,12 @@ pub const AUDIENCE: &str = "device-identifier";
 
 /// A bridge that believes the issuer beside its core, and asks that core for consent.
 pub async fn guarded(change: impl FnOnce(&mut Config)) -> Rig {
-    let core = Simcore::start(Options::default()).await.unwrap();
+    guarded_with(Options::default(), change).await
+}
+
+/// The same before another core.
+pub async fn guarded_with(options: Options, change: impl FnOnce(&mut Config)) -> Rig {
+    let core = Simcore::start(options).await.unwrap();
     let mut config = config(&[core.core_addr()]);
     config.auth.mode = AuthMode::Jwt;
     config.auth.issuers = vec![issuer(core.control_addr())];

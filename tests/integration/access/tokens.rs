@@ -3,10 +3,11 @@
 use http::Method;
 use serde_json::json;
 
-use super::support::{SCOPES, guarded, token_of};
+use super::support::{SCOPES, ask_number, guarded, token_of};
 use crate::support::Rig;
 use crate::support::client::{Ask, Connection, RETRIEVE_IDENTIFIER};
 use crate::support::raw::Raw;
+use crate::versions::support::{VERSIONS, ask};
 
 const IMEI: &str = "490154203237518";
 const UNAUTHENTICATED: (u16, &str) = (401, "UNAUTHENTICATED");
@@ -242,4 +243,28 @@ async fn a_challenge_tells_a_bad_token_from_none() {
         answer.is_error(401, "UNAUTHENTICATED");
         assert_eq!(answer.header("www-authenticate"), Some(challenge));
     }
+}
+
+/// A scope that is missing is named, whatever the version (RFC 6750 3.1); consent that is missing is
+/// nothing that another token would mend.
+#[tokio::test]
+async fn a_missing_scope_is_named() {
+    let rig = guarded(|_| {}).await;
+    let unscoped = rig.control.token("client_id=shop&scope=openid").await;
+    for (version, operations) in VERSIONS {
+        for operation in operations {
+            let device = json!({"phoneNumber": "+123456789"});
+            let ask = ask(version, operation, &device).bearer(&unscoped);
+            let answer = rig.bridge.send(&ask).await;
+            answer.is_error(403, "PERMISSION_DENIED");
+            let challenge = format!(
+                "Bearer error=\"insufficient_scope\", scope=\"device-identifier:{operation}\""
+            );
+            assert_eq!(answer.header("www-authenticate"), Some(challenge.as_str()));
+        }
+    }
+    let token = token_of(&rig, "shop").await;
+    let refused = rig.bridge.send(&ask_number("34600000006", &token)).await;
+    refused.is_error(403, "PERMISSION_DENIED");
+    assert_eq!(refused.header("www-authenticate"), None);
 }

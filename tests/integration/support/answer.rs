@@ -112,8 +112,15 @@ impl Answer {
             _ => assert!(self.header("retry-after").is_none()),
         }
         let challenge = self.header("www-authenticate");
-        assert_eq!(challenge.is_some(), self.status == 401, "{challenge:?}");
-        assert!(challenge.is_none_or(|it| it.contains("Bearer") || it.contains("DPoP")));
+        match challenge {
+            None => assert_ne!(self.status, 401, "a 401 says what it asks for"),
+            Some(challenge) => {
+                let for_scope = challenge.contains("insufficient_scope");
+                let expected = if for_scope { 403 } else { 401 };
+                assert_eq!(self.status, expected, "{challenge}");
+                assert!(challenge.contains("Bearer") || challenge.contains("DPoP"));
+            }
+        }
     }
 
     fn check_device(&self, ask: &Ask) {

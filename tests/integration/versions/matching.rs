@@ -7,9 +7,10 @@ use serde_json::{Value, json};
 
 use super::support::{ask_match, outcome, token_for, token_of};
 use crate::access::support::guarded;
-use crate::support::Rig;
 use crate::support::client::Ask;
+use crate::support::control::GET_3GPP;
 use crate::support::process::file;
+use crate::support::{Rig, SHORT_DEADLINE};
 
 const FIRST: &str = "+123456789";
 /// The core knows its IMEI alone.
@@ -120,6 +121,23 @@ async fn guesses_are_limited_before_it_is_known_whether_they_are_right() {
     assert!((limited.await - 3.0).abs() < 0.5);
     let other = token_of(&rig, "other").await;
     assert_eq!(ask(&rig, &other, FIRST, "TAC", "49015420").await, "true");
+}
+
+/// Nor has he who was not told in time.
+#[tokio::test]
+async fn a_guess_that_nobody_answered_does_not_count() {
+    let rig = guarded(|config| {
+        config.limits.mismatches_per_hour = 1;
+        config.api.request_timeout = SHORT_DEADLINE;
+    })
+    .await;
+    let token = token_of(&rig, "guesser").await;
+    let guess = |tac: &'static str| ask(&rig, &token, FIRST, "TAC", tac);
+    rig.control.fault(GET_3GPP, &json!({"mode": "hang"})).await;
+    assert_eq!(guess("35000000").await, "504 TIMEOUT");
+    rig.control.clear_faults().await;
+    assert_eq!(guess("35000001").await, "false");
+    assert_eq!(guess("35000000").await, "429 QUOTA_EXCEEDED");
 }
 
 #[tokio::test]

@@ -6,8 +6,9 @@
 mod deprecation;
 mod headers;
 mod matching;
+mod names;
 mod ppid;
 mod scenarios;
 mod several;
-mod support;
+pub mod support;
 mod swap;
