@@ -134,6 +134,36 @@ async fn what_cannot_be_understood_is_a_gap() {
     }
 }
 
+/// The session is the one that has the address, where nobody says whose it is.
+#[tokio::test]
+async fn an_end_without_a_name_is_known_by_its_address() {
+    let rig = fed(SESSIONS, |_| {}).await;
+    let body = json!({"ipv6Address": "2001:db8:85a3:8d3:1:2:3:4"});
+    rig.ask(&body).await.is_imei("490154203237518");
+    // The BSF would still answer.
+    rig.control
+        .fault("GetPCFBindings", &json!({"status": 404}))
+        .await;
+    let path = path_of(&rig, "sessions").await;
+    let name = path.rsplit('/').next().unwrap();
+    let end = json!({"notifId": name, "eventNotifs": [{
+        "event": "PDU_SES_REL", "timeStamp": jiff::Timestamp::now(),
+        "ipv6Prefixes": ["2001:db8:85a3:8d3::/64"],
+    }]});
+    assert_eq!(post(&rig, &notification(&path, &end)).await, 204);
+    rig.ask(&body).await.is_error(404, "NOT_FOUND");
+    assert!(losses(&rig.bridge, "sessions").await < 0.5);
+    // Of this one nobody knows which it is.
+    let end = json!({"notifId": name, "eventNotifs": [{
+        "event": "PDU_SES_REL", "timeStamp": jiff::Timestamp::now(), "ipv4Addr": "10.99.0.1",
+    }]});
+    assert_eq!(post(&rig, &notification(&path, &end)).await, 204);
+    eventually("the gap shows", async || {
+        (losses(&rig.bridge, "sessions").await > 0.5).then_some(())
+    })
+    .await;
+}
+
 #[tokio::test]
 async fn a_token_of_the_nrf_is_asked_for_where_it_is_configured() {
     let core = simcore::Simcore::start(simcore::Options::default())

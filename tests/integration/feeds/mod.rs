@@ -8,4 +8,5 @@ mod consent;
 mod equipment;
 mod lifecycle;
 mod sessions;
+mod several_udms;
 pub mod support;
