@@ -91,6 +91,8 @@ async fn subscriptions_to_consent_are_prolonged_for_as_long_as_they_are_granted(
     let refused = json!({"NW_CAP_EXPOSURE": "CONSENT_NOT_GIVEN"});
     rig.ask(&body).await.is_imei("490154203237518");
     eventually("it was prolonged", async || {
+        // One that nobody asks about is not.
+        rig.ask(&body).await.is_imei("490154203237518");
         (rig.control.count("Modify").await >= 4).then_some(())
     })
     .await;
