@@ -130,7 +130,9 @@ impl Southbound {
             settings: &of_feeds,
             tokens: plan.tokens.clone(),
             discovery: plan.discovery.clone(),
-            scp: plan.scp.clone(),
+            // With connections of its own, for the same reason.
+            scp: (plan.scp.is_some() && feeds.any())
+                .then(|| Scp::new(core.scp.clone(), &of_feeds, metrics)),
             ..plan
         };
         let registers = core.registration.enabled;

@@ -8,6 +8,7 @@ mod certificates;
 mod consent;
 mod equipment;
 mod lifecycle;
+mod proxied;
 mod sessions;
 mod several_udms;
 pub mod support;
