@@ -107,7 +107,7 @@ async fn subscriptions_are_prolonged_and_ended_where_they_are_bound_to() {
                 let of = |udm: &&simcore::InstanceAddress| {
                     *binding == format!("bl=nf-set; nfset={SET}; nfinst={}", udm.id)
                 };
-                udms.iter().any(|udm| of(udm))
+                udms.iter().any(of)
             };
             let at_smf = |binding: &String| *binding == format!("bl=nf-instance; nfinst={smf}");
             let right = kept.iter().all(at_udm) || kept.iter().all(at_smf);
