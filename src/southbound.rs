@@ -15,7 +15,7 @@ use tokio::time::Instant;
 use uuid::Uuid;
 
 use crate::config::{self, Config, Discovered, GpsiToSupi};
-use crate::feeds::{Instances, SmfClients, Tellers};
+use crate::feeds::{Instances, TellerClients, Tellers};
 use crate::lookup::CoreFunctions;
 use crate::lookup::provisioned::{Provisioned, ProvisionedError};
 use crate::tls::{HTTP2, TlsError};
@@ -130,7 +130,9 @@ impl Southbound {
             settings: &of_feeds,
             tokens: plan.tokens.clone(),
             discovery: plan.discovery.clone(),
-            scp: plan.scp.clone(),
+            // With connections of its own, for the same reason.
+            scp: (plan.scp.is_some() && feeds.any())
+                .then(|| Scp::new(core.scp.clone(), &of_feeds, metrics)),
             ..plan
         };
         let registers = core.registration.enabled;
@@ -227,22 +229,19 @@ impl Plan<'_> {
         udm: &Client,
         instances: Option<Instances>,
     ) -> Tellers {
-        let configured: Arc<[Instance]> =
-            self.core.smf.iter().cloned().map(Instance::from).collect();
-        let smfs = match &self.discovery {
-            Some(discovery) if feeds.sessions && configured.is_empty() => {
-                let services = vec![ServiceName::NsmfEventExposure];
-                discovery.watch(self.criteria_of(NfType::Smf, services))
-            }
-            _ => watch::channel(configured).1,
-        };
-        let smf_clients = SmfClients {
+        let smfs = self.tells(feeds.sessions, &self.core.smf, || {
+            self.criteria_of(NfType::Smf, vec![ServiceName::NsmfEventExposure])
+        });
+        let udms = self.tells(feeds.equipment, &self.core.udm, || {
+            self.criteria(Discovered::Udm)
+        });
+        let clients = TellerClients {
             route: self.scp.clone().map_or(Route::Direct, Route::Proxy),
             tokens: self.tokens.clone(),
             settings: self.settings.clone(),
             metrics: self.metrics.clone(),
         };
-        let told_by_udm = if feeds.equipment || feeds.consent {
+        let told_by_udm = if feeds.consent {
             self.client(Discovered::Udm, &self.core.udm)
         } else {
             udm.clone()
@@ -250,9 +249,24 @@ impl Plan<'_> {
         Tellers {
             instances,
             smfs,
-            smf_clients,
+            udms,
+            clients,
             udm: UdmEvents::new(&told_by_udm),
             nf_instance_id: self.settings.nf_instance_id,
+        }
+    }
+
+    /// All instances that tell, where any is to: those at these apiRoots, or those that are
+    /// discovered.
+    fn tells(
+        &self,
+        is_wanted: bool,
+        roots: &[ApiRoot],
+        criteria: impl FnOnce() -> Criteria,
+    ) -> watch::Receiver<Arc<[Instance]>> {
+        match &self.discovery {
+            Some(discovery) if is_wanted && roots.is_empty() => discovery.watch(criteria()),
+            _ => watch::channel(roots.iter().cloned().map(Instance::from).collect()).1,
         }
     }
 

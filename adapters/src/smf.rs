@@ -84,8 +84,8 @@ pub struct Snssai {
 pub enum SessionChange {
     /// `PDU_SES_EST`: it began, or is there already, with these addresses.
     Established(UeAddresses),
-    /// `PDU_SES_REL`
-    Released,
+    /// `PDU_SES_REL`: it ended, and had these addresses as far as that is told.
+    Released(UeAddresses),
     /// `UE_IP_CH`
     AddressChanged {
         /// Those that it has now.
@@ -304,16 +304,15 @@ fn events(json: Vec<EventNotificationJson<'_>>) -> Result<Vec<SessionEvent>, Err
 
 impl EventNotificationJson<'_> {
     fn read(self) -> Result<Option<SessionEvent>, Error> {
+        let mut ipv6 = self.ipv6_prefixes;
+        ipv6.extend(self.ipv6_addrs.into_iter().map(Ipv6Net::from));
+        let addresses = UeAddresses {
+            ipv4: self.ipv4_addr,
+            ipv6,
+        };
         let change = match &*self.event {
-            ESTABLISHED => {
-                let mut ipv6 = self.ipv6_prefixes;
-                ipv6.extend(self.ipv6_addrs.into_iter().map(Ipv6Net::from));
-                SessionChange::Established(UeAddresses {
-                    ipv4: self.ipv4_addr,
-                    ipv6,
-                })
-            }
-            RELEASED => SessionChange::Released,
+            ESTABLISHED => SessionChange::Established(addresses),
+            RELEASED => SessionChange::Released(addresses),
             ADDRESS_CHANGED => SessionChange::AddressChanged {
                 added: UeAddresses {
                     ipv4: self.ad_ipv4_addr,
@@ -384,6 +383,19 @@ mod tests {
             addresses.ipv6,
             ["2001:db8::1/128".parse::<Ipv6Net>().unwrap()]
         );
+    }
+
+    #[test]
+    fn an_end_may_tell_the_addresses_alone() {
+        let events = notification(&json!({
+            "event": "PDU_SES_REL", "timeStamp": "2026-01-15T08:00:00Z", "ipv4Addr": "10.45.0.1",
+        }));
+        let event = &events.unwrap()[0];
+        assert!(event.ue_id.is_none());
+        let SessionChange::Released(addresses) = &event.change else {
+            panic!("another change");
+        };
+        assert_eq!(addresses.ipv4, Some(Ipv4Addr::new(10, 45, 0, 1)));
     }
 
     #[test]

@@ -11,7 +11,7 @@ use super::StartError;
 use crate::config::{self, Config};
 use crate::feeds::{Feeds, Tellers};
 use crate::lookup::changes::Changes;
-use crate::server::callback::{CallbackServer, Callbacks, NrfTokens};
+use crate::server::callback::{Accepted, CallbackServer, Callbacks, NrfTokens};
 use crate::telemetry::metrics::Metrics;
 use crate::tls::ListenerTls;
 
@@ -36,16 +36,21 @@ impl Feeding {
             return Ok(None);
         };
         let keys = config.callback.nrf_keys_file.as_deref();
-        let tokens = keys.map(|file| NrfTokens::load(file, tellers.nf_instance_id));
+        let accepted = Accepted {
+            // Those who notify know us by our profile or by what we said when we asked.
+            nf_types: vec![
+                config.core.registration.nf_type.clone(),
+                config.core.discovery.requester_nf_type.clone(),
+            ],
+            nf_instance_id: tellers.nf_instance_id,
+            scope: config.callback.nrf_token_scope.clone(),
+        };
+        let tokens = keys.map(|file| NrfTokens::open(file, accepted));
         let tokens = tokens.transpose()?;
         let (feeds, inbox) = Feeds::new(changes, tellers, &config.feeds, metrics.feeds.clone());
         let server = callback_server(&config.callback, listen, metrics)?;
         let uri = callback_uri(&config.callback, &server)?;
-        let callbacks = Callbacks {
-            inbox,
-            tokens,
-            metrics: metrics.callback.clone(),
-        };
+        let callbacks = Callbacks::new(inbox, tokens, metrics.callback.clone());
         Ok(Some(Self {
             server,
             callbacks,

@@ -29,6 +29,9 @@ pub struct Callback {
     /// correlation id is enough.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub nrf_keys_file: Option<PathBuf>,
+    /// What such a token has to be for; absent: whatever its scope is.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub nrf_token_scope: Option<String>,
     /// TLS on this listener; absent: HTTP/2 in clear.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub tls: Option<ServerTls>,
@@ -44,6 +47,7 @@ impl Default for Callback {
             uri: None,
             max_connections: DEFAULT_MAX_CONNECTIONS,
             nrf_keys_file: None,
+            nrf_token_scope: None,
             tls: None,
         }
     }

@@ -304,6 +304,13 @@ impl Config {
                 "names no SMF that feeds.sessions could subscribe to, and core.nrf nobody who knows them",
             ));
         }
+        if feeds.equipment && self.core.udm.is_empty() && self.core.nrf.is_empty() {
+            return Err(invalid(
+                "core.udm",
+                "names no UDM that feeds.equipment could subscribe to, and core.nrf nobody who knows \
+                 them: an SCP that discovers does not tell whether it knows another one",
+            ));
+        }
         if feeds.sessions && !self.cache.session.is_zero() {
             return Err(invalid(
                 "cache.session",

@@ -1,7 +1,7 @@
 //! Consent: a subscription at the UDM for each subscriber who was asked about, as long as the
 //! answer is remembered.
 
-use std::collections::VecDeque;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -11,13 +11,14 @@ use adapters::udm::events::{UdmEvents, UdmSubscription};
 use device::Supi;
 use futures_util::StreamExt as _;
 use hashbrown::HashMap;
+use jiff::Timestamp;
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 use uuid::Uuid;
 
 use super::correlation::{Correlation, Receiver};
 use super::metrics::{FeedName, Loss};
-use super::upkeep::{LEAVING_TIMEOUT, Upkeep};
+use super::upkeep::{LEAVING_TIMEOUT, SECOND_LOOK, SHORTEST_PAUSE, Upkeep, left};
 use crate::lookup::changes::{ConsentChanges, ConsentTold};
 use crate::lookup::feed::Feed;
 
@@ -25,8 +26,8 @@ const FEED: FeedName = FeedName::Consent;
 
 /// After a subscription that failed, nobody is subscribed to for this long.
 const PAUSE: Duration = Duration::from_secs(1);
-/// Subscriptions that are looked at in one check, beside those that would end.
-const LOOKS: usize = 1;
+/// How long a question about one subscription may take: the others wait for it.
+const TIMEOUT: Duration = Duration::from_secs(2);
 /// Subscriptions that are ended at a time while we drain.
 const ENDED_AT_ONCE: usize = 32;
 
@@ -40,18 +41,23 @@ pub(super) struct Covering {
     most: usize,
     upkeep: Arc<Upkeep>,
     covered: HashMap<Supi, Covered>,
-    /// Whose subscription is looked at next, the one that was longest ago first.
-    turns: VecDeque<Supi>,
+    /// Whose subscription is looked at when: half way to its end.
+    turns: BTreeMap<Turn, Supi>,
+    /// Turns given so far.
+    given: u64,
     /// The last look failed: the next one decides.
     in_doubt: bool,
 }
+
+/// When a subscription is looked at, and a number that tells it from others of that moment.
+type Turn = (Instant, u64);
 
 /// One subscription.
 struct Covered {
     subscription: UdmSubscription,
     _correlation: Correlation,
-    /// When it was made or prolonged.
-    since: Instant,
+    /// Nothing is told from then on, unless it is prolonged.
+    end: Instant,
 }
 
 /// Where the notifications go.
@@ -82,7 +88,8 @@ impl Covering {
             most,
             upkeep,
             covered: HashMap::new(),
-            turns: VecDeque::new(),
+            turns: BTreeMap::new(),
+            given: 0,
             in_doubt: false,
         }
     }
@@ -93,9 +100,14 @@ impl Covering {
         let mut not_before = Instant::now();
         let stop = self.upkeep.stop.clone();
         loop {
+            let due = self.turns.first_key_value().map(|((due, _), _)| *due);
             tokio::select! {
                 () = stop.cancelled() => break,
-                _ = looks.tick() => self.look().await,
+                // One that is not due: a UDM that forgot one has forgotten all.
+                _ = looks.tick() => self.look_at_next(Instant::now()).await,
+                () = tokio::time::sleep_until(due.unwrap_or(not_before)), if due.is_some() => {
+                    self.look_at_next(Instant::now()).await;
+                }
                 wanted = self.asked_about.recv() => match wanted {
                     Some(supi) if Instant::now() >= not_before => {
                         if self.cover(supi).await.is_err() {
@@ -123,7 +135,7 @@ impl Covering {
             callback: &self.upkeep.callback(FEED, correlation.name()),
             expires: self.upkeep.expires(),
         };
-        let deadline = Upkeep::deadline();
+        let deadline = Instant::now() + TIMEOUT;
         let subscription = self
             .udm
             .subscribe_consent(&supi, self.nf_instance_id, &wanted, deadline)
@@ -131,55 +143,51 @@ impl Covering {
         if !self.feed.is_live() {
             self.feed.begin();
         }
+        let (now, granted) = (Instant::now(), self.granted(subscription.expires));
         let covered = Covered {
             subscription,
             _correlation: correlation,
-            since: Instant::now(),
+            end: now + granted,
         };
         self.covered.insert(supi.clone(), covered);
         self.told.0.set_covered(&supi, true);
-        self.turns.push_back(supi);
+        self.look_later(supi, now + granted / 2);
         self.upkeep.metrics.begun(FEED);
         Ok(())
     }
 
-    /// Looks whether subscriptions are there still: those that would end before their next turn,
-    /// and one more, for a UDM that forgot one has forgotten all.
-    async fn look(&mut self) {
-        let mut looks = 0;
-        while let Some(supi) = self.turns.front() {
-            let due = self.covered.get(supi).is_some_and(|covered| {
-                covered.since.elapsed() + self.upkeep.check_interval >= self.upkeep.expiry / 2
-            });
-            if !due && looks >= LOOKS {
-                return;
-            }
-            looks += 1;
-            let Some(supi) = self.turns.pop_front() else {
-                return;
-            };
-            if !self.prolong(supi, due).await {
-                return;
-            }
-        }
+    /// For how long a subscription is granted: never longer than it is asked for.
+    fn granted(&self, expires: Option<Timestamp>) -> Duration {
+        left(expires).min(self.upkeep.expiry)
     }
 
-    /// Says whether the others may be there still. One that `is_due` is ended instead where nobody
-    /// asks about it any more.
-    async fn prolong(&mut self, supi: Supi, is_due: bool) -> bool {
-        let Some(covered) = self.covered.get_mut(&supi) else {
-            return true;
+    fn look_later(&mut self, supi: Supi, due: Instant) {
+        self.given += 1;
+        let due = due.max(Instant::now() + SHORTEST_PAUSE);
+        self.turns.insert((due, self.given), supi);
+    }
+
+    /// Looks whether the subscription whose turn is next is there still, which prolongs it. One that
+    /// is due is ended instead where nobody asks about it any more.
+    async fn look_at_next(&mut self, now: Instant) {
+        let Some(((due, _), supi)) = self.turns.pop_first() else {
+            return;
         };
-        let deadline = Upkeep::deadline();
-        if is_due && !self.told.0.is_remembered(&supi) {
-            let _ = self
-                .udm
-                .unsubscribe_consent(&covered.subscription, deadline)
-                .await;
-            self.told.0.set_covered(&supi, false);
-            self.covered.remove(&supi);
-            self.upkeep.metrics.ended(FEED);
-            return true;
+        let Some(covered) = self.covered.get_mut(&supi) else {
+            return;
+        };
+        let deadline = now + TIMEOUT;
+        if covered.end <= now {
+            // We came too late: what was told since is lost.
+            self.upkeep.metrics.lost(FEED, Loss::Unreachable);
+            return self.uncover(&supi);
+        }
+        if due <= now && !self.told.0.is_remembered(&supi) {
+            let subscription = covered.subscription.clone();
+            self.uncover(&supi);
+            // One that cannot be ended ends by itself.
+            let _ = self.udm.unsubscribe_consent(&subscription, deadline).await;
+            return;
         }
         let expires = self.upkeep.expires();
         let renewal = self
@@ -187,25 +195,28 @@ impl Covering {
             .renew_consent(&covered.subscription, expires, deadline)
             .await;
         match renewal {
-            Ok(Renewal::Renewed(_)) => {
-                covered.since = Instant::now();
+            Ok(Renewal::Renewed(until)) => {
+                let now = Instant::now();
+                let granted = left(until).min(self.upkeep.expiry);
+                covered.end = now + granted;
                 self.in_doubt = false;
-                self.turns.push_back(supi);
-                true
+                self.look_later(supi, now + granted / 2);
             }
-            Ok(Renewal::Unknown) => {
-                self.lose(Loss::Unknown);
-                false
-            }
-            Err(_) if self.in_doubt => {
-                self.lose(Loss::Unreachable);
-                false
-            }
+            Ok(Renewal::Unknown) => self.lose(Loss::Unknown),
+            Err(_) if self.in_doubt => self.lose(Loss::Unreachable),
             Err(_) => {
                 self.in_doubt = true;
-                self.turns.push_front(supi);
-                false
+                let pause = SECOND_LOOK.min(self.upkeep.check_interval);
+                let before_end = covered.end.saturating_duration_since(now) / 2;
+                self.look_later(supi, now + pause.min(before_end));
             }
+        }
+    }
+
+    fn uncover(&mut self, supi: &Supi) {
+        self.told.0.set_covered(supi, false);
+        if self.covered.remove(supi).is_some() {
+            self.upkeep.metrics.ended(FEED);
         }
     }
 

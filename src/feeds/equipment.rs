@@ -1,4 +1,4 @@
-//! Equipment: one subscription for any UE at the UDM.
+//! Equipment: one subscription for any UE at a UDM, or at several that keep it together.
 
 use std::sync::Arc;
 
@@ -11,83 +11,95 @@ use tokio_util::sync::CancellationToken;
 use super::correlation::Receiver;
 use super::inbox::Unreceived;
 use super::metrics::{Event, FeedMetrics, FeedName, Loss};
+use super::unison::{Turn, Voice};
 use super::upkeep::{End, LEAVING_TIMEOUT, Pauses, Upkeep};
 use crate::lookup::changes::EquipmentChanges;
 
 const FEED: FeedName = FeedName::Equipment;
 
+/// The feed of one set of UDMs.
+pub(super) struct EquipmentFeed {
+    pub(super) udm: UdmEvents,
+    pub(super) changes: Arc<EquipmentChanges>,
+    /// Its part in whether the whole is live.
+    pub(super) voice: Arc<Voice>,
+    /// Cancelled when we leave, or they do.
+    pub(super) leave: CancellationToken,
+}
+
 /// Where the notifications of one subscription go.
 pub(super) struct Reported {
     changes: Arc<EquipmentChanges>,
     metrics: Arc<FeedMetrics>,
-    /// Cancelled when something was told that is lost to us.
-    gap: CancellationToken,
+    turn: Arc<Turn>,
 }
 
-/// Subscribes again and again, until we leave.
-pub(super) async fn keep(udm: UdmEvents, changes: Arc<EquipmentChanges>, upkeep: Arc<Upkeep>) {
-    let mut pauses = Pauses::new();
-    while !upkeep.stop.is_cancelled() {
-        match subscribed(&udm, &changes, &upkeep, &mut pauses).await {
-            Ok(End::Stopped) => return,
-            Ok(End::Lost(loss)) => {
-                upkeep.metrics.lost(FEED, loss);
-                let reason = loss.label();
-                tracing::warn!(
-                    reason,
-                    "the feed of equipment is lost: short lifetimes hold"
-                );
+impl EquipmentFeed {
+    /// Subscribes again and again, until we leave or the UDMs do.
+    pub(super) async fn keep(self, upkeep: Arc<Upkeep>) {
+        let mut pauses = Pauses::new();
+        while !self.leave.is_cancelled() {
+            let begun = Instant::now();
+            match self.subscribed(&upkeep).await {
+                Ok(End::Stopped) => return,
+                Ok(End::Lost(loss)) => {
+                    upkeep.metrics.lost(FEED, loss);
+                    pauses.lost(loss, begun.elapsed());
+                    let reason = loss.label();
+                    tracing::warn!(
+                        reason,
+                        "the feed of equipment is lost: short lifetimes hold"
+                    );
+                }
+                Err(error) => {
+                    upkeep.metrics.failed(FEED);
+                    pauses.failed();
+                    let reason = error.label();
+                    tracing::warn!(
+                        reason,
+                        "a UDM cannot be subscribed to for equipment: short lifetimes hold"
+                    );
+                }
             }
-            Err(error) => {
-                upkeep.metrics.failed(FEED);
-                let reason = error.label();
-                tracing::warn!(reason, "the UDM cannot be subscribed to for equipment");
+            if !pauses.wait(&self.leave).await {
+                return;
             }
-        }
-        if !pauses.wait(&upkeep.stop).await {
-            return;
         }
     }
-}
 
-/// One subscription from its beginning to its end.
-async fn subscribed(
-    udm: &UdmEvents,
-    changes: &Arc<EquipmentChanges>,
-    upkeep: &Arc<Upkeep>,
-    pauses: &mut Pauses,
-) -> Result<End, Error> {
-    let gap = CancellationToken::new();
-    let receiver = Receiver::Equipment(Arc::new(Reported {
-        changes: changes.clone(),
-        metrics: upkeep.metrics.clone(),
-        gap: gap.clone(),
-    }));
-    let correlation = upkeep.registry.give(receiver);
-    let wanted = Subscribing {
-        correlation_id: correlation.name(),
-        callback: &upkeep.callback(FEED, correlation.name()),
-        expires: upkeep.expires(),
-    };
-    let subscription = udm.subscribe_equipment(&wanted, Upkeep::deadline()).await?;
-    pauses.reset();
-    changes.feed.begin();
-    upkeep.metrics.begun(FEED);
-    tracing::info!("the feed of equipment is live");
-    let end = upkeep
-        // There is no other way to look.
-        .watch(subscription.expires, &gap, &upkeep.stop, |look| {
-            udm.renew_equipment(&subscription, look.expires, look.deadline)
-        })
-        .await;
-    changes.feed.end();
-    upkeep.metrics.ended(FEED);
-    if end != End::Lost(Loss::Unknown) {
-        let deadline = Instant::now() + LEAVING_TIMEOUT;
-        // One that cannot be ended ends by itself.
-        let _ = udm.unsubscribe_equipment(&subscription, deadline).await;
+    /// One subscription from its beginning to its end.
+    async fn subscribed(&self, upkeep: &Arc<Upkeep>) -> Result<End, Error> {
+        let turn = self.voice.turn();
+        let receiver = Receiver::Equipment(Arc::new(Reported {
+            changes: self.changes.clone(),
+            metrics: upkeep.metrics.clone(),
+            turn: turn.clone(),
+        }));
+        let correlation = upkeep.registry.give(receiver);
+        let wanted = Subscribing {
+            correlation_id: correlation.name(),
+            callback: &upkeep.callback(FEED, correlation.name()),
+            expires: upkeep.expires(),
+        };
+        let udm = &self.udm;
+        let subscription = udm.subscribe_equipment(&wanted, Upkeep::deadline()).await?;
+        turn.begin();
+        upkeep.metrics.begun(FEED);
+        let end = upkeep
+            // There is no other way to look.
+            .watch(subscription.expires, turn.gap(), &self.leave, |look| {
+                udm.renew_equipment(&subscription, look.expires, look.deadline)
+            })
+            .await;
+        turn.end();
+        upkeep.metrics.ended(FEED);
+        if end != End::Lost(Loss::Unknown) {
+            let deadline = Instant::now() + LEAVING_TIMEOUT;
+            // One that cannot be ended ends by itself.
+            let _ = udm.unsubscribe_equipment(&subscription, deadline).await;
+        }
+        Ok(end)
     }
-    Ok(end)
 }
 
 impl Reported {
@@ -103,8 +115,7 @@ impl Reported {
     /// Something was told that is lost to us.
     pub(super) fn miss(&self) {
         self.metrics.event(FEED, Event::Unusable);
-        self.changes.feed.end();
-        self.gap.cancel();
+        self.turn.miss();
     }
 
     async fn take(&self, body: &[u8]) -> Result<(), Unreceived> {

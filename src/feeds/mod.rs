@@ -3,10 +3,12 @@
 //! | module | what it is |
 //! |---|---|
 //! | `instances` | at the NRF: which instances there are |
-//! | `smfs` | which SMFs there are |
+//! | `smfs`, `udms` | which SMFs and UDMs there are |
 //! | `sessions` | at each SMF: sessions and their addresses, into the table of [`crate::sessions`] |
-//! | `equipment` | at the UDM: subscriptions that use other devices |
+//! | `equipment` | at each set of UDMs: subscriptions that use other devices |
+//! | `unison` | whether all of them tell, so that they can be trusted |
 //! | `consent` | at the UDM: the consent of those who were asked about |
+//! | `clients` | how those who tell are reached |
 //! | `upkeep` | how long a subscription holds, and how its loss is noticed |
 //! | `correlation` | the names that we give subscriptions, and know their notifications by |
 //! | [`inbox`] | from a notification to whom it is for |
@@ -15,6 +17,7 @@
 //! Nothing that is answered depends on a subscription having been made: a feed that is not live
 //! shows in metrics and in more questions to the core, nowhere else.
 
+mod clients;
 mod consent;
 mod correlation;
 mod equipment;
@@ -23,6 +26,8 @@ mod instances;
 mod metrics;
 mod sessions;
 mod smfs;
+mod udms;
+mod unison;
 mod upkeep;
 
 use std::sync::Arc;
@@ -38,12 +43,13 @@ use uuid::Uuid;
 use crate::config;
 use crate::lookup::changes::Changes;
 use crate::sessions::SessionTable;
+pub use clients::TellerClients;
 use correlation::Registry;
 use inbox::Inbox;
 pub use instances::Instances;
 pub use metrics::FeedMetrics;
-pub use smfs::SmfClients;
 use smfs::Smfs;
+use udms::Udms;
 use upkeep::Upkeep;
 
 /// The functions that tell.
@@ -52,9 +58,11 @@ pub struct Tellers {
     pub instances: Option<Instances>,
     /// The SMFs, as they come and go.
     pub smfs: watch::Receiver<Arc<[Instance]>>,
-    /// How each of them is reached.
-    pub smf_clients: SmfClients,
-    /// Any instance tells for all.
+    /// The UDMs, as they come and go.
+    pub udms: watch::Receiver<Arc<[Instance]>>,
+    /// How each of either is reached.
+    pub clients: TellerClients,
+    /// The UDM that serves a subscriber tells of that one.
     pub udm: UdmEvents,
     /// Who we are to them.
     pub nf_instance_id: Uuid,
@@ -117,7 +125,7 @@ impl Feeds {
         if let Some(table) = self.changes.sessions {
             let smfs = Smfs {
                 instances: self.tellers.smfs,
-                clients: self.tellers.smf_clients,
+                clients: self.tellers.clients.clone(),
                 table: table.clone(),
                 domains: Arc::new(sessions::IpDomains(self.config.ip_domains)),
                 report_time: self.config.report_time,
@@ -127,8 +135,12 @@ impl Feeds {
             tasks.spawn(stop.run_until_cancelled_owned(sweeping));
         }
         if let Some(changes) = self.changes.equipment {
-            let udm = self.tellers.udm.clone();
-            tasks.spawn(equipment::keep(udm, Arc::new(changes), upkeep.clone()));
+            let udms = Udms {
+                instances: self.tellers.udms,
+                clients: self.tellers.clients,
+                changes: Arc::new(changes),
+            };
+            tasks.spawn(udms.follow(upkeep.clone()));
         }
         if let Some(changes) = self.changes.consent {
             let covering = consent::Covering::new(

@@ -11,6 +11,7 @@ use adapters::smf::{
     UeAddresses,
 };
 use adapters::subscription::Subscribing;
+use device::UeId;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
@@ -61,15 +62,18 @@ impl SessionFeed {
         let mut pauses = Pauses::new();
         while !leave.is_cancelled() {
             let part = self.table.begin(self.id);
-            match self.subscribed(part, upkeep, leave, &mut pauses).await {
+            let begun = Instant::now();
+            match self.subscribed(part, upkeep, leave).await {
                 Ok(End::Stopped) => return,
                 Ok(End::Lost(loss)) => {
                     upkeep.metrics.lost(FEED, loss);
+                    pauses.lost(loss, begun.elapsed());
                     let reason = loss.label();
                     tracing::warn!(reason, "a feed of sessions is lost: its SMF is asked anew");
                 }
                 Err(error) => {
                     upkeep.metrics.failed(FEED);
+                    pauses.failed();
                     let reason = error.label();
                     tracing::warn!(reason, "an SMF cannot be subscribed to");
                 }
@@ -87,7 +91,6 @@ impl SessionFeed {
         part: Part,
         upkeep: &Arc<Upkeep>,
         leave: &CancellationToken,
-        pauses: &mut Pauses,
     ) -> Result<End, Error> {
         let sessions = Arc::new(Sessions {
             part,
@@ -109,7 +112,6 @@ impl SessionFeed {
             .smf
             .subscribe(&wanted(upkeep.expires()), Upkeep::deadline())
             .await?;
-        pauses.reset();
         upkeep.metrics.begun(FEED);
         let subscription = made.subscription;
         let (smf, subscription) = (&self.smf, &subscription);
@@ -182,17 +184,43 @@ impl Sessions {
     }
 
     fn apply(&self, told: &Told) {
-        let Some(event) = self.domains.event(told) else {
+        let Some((subscription, pdu_session_id)) = self.session_of(told) else {
             // Of a session that begins for nobody, nobody is answered; one that ends for nobody
             // would be answered for ever.
             match told.change {
                 SessionChange::Established(_) => self.metrics.event(FEED, Event::Unusable),
-                SessionChange::Released | SessionChange::AddressChanged { .. } => self.miss(),
+                SessionChange::Released(_) | SessionChange::AddressChanged { .. } => self.miss(),
             }
             return;
         };
+        let event = SessionEvent {
+            subscription,
+            pdu_session_id,
+            time: told.time.as_microsecond(),
+            change: self.domains.change(told),
+        };
         let applied = self.table.apply(self.part, &event);
         self.metrics.event(FEED, applied.into());
+    }
+
+    /// Whose session it is, and which of theirs. Where the SMF names nobody, it is the session that
+    /// has the address which it had.
+    fn session_of(&self, told: &Told) -> Option<(UeId, u8)> {
+        if let Some(ue_id) = &told.ue_id {
+            // An SMF that does not tell sessions apart has one of each subscription.
+            return Some((ue_id.clone(), told.pdu_session_id.unwrap_or(0)));
+        }
+        let had = match &told.change {
+            SessionChange::Released(had) => had,
+            SessionChange::AddressChanged { removed, .. } => removed,
+            SessionChange::Established(_) => return None,
+        };
+        let had = self.domains.addresses(told, had);
+        let (subscription, pdu_session_id) = self.table.session_with(self.part, &had)?;
+        let same = told
+            .pdu_session_id
+            .is_none_or(|told| told == pdu_session_id);
+        same.then_some((subscription, pdu_session_id))
     }
 
     /// Waits until a report that comes in notifications is over: when nothing was heard for a
@@ -215,29 +243,26 @@ impl Sessions {
 }
 
 impl IpDomains {
-    /// What was told as the table takes it; `None` where it names nobody.
-    fn event(&self, told: &Told) -> Option<SessionEvent> {
-        let addresses = |told_addresses: &UeAddresses| Addresses {
-            ipv4: told_addresses.ipv4.map(|address| SessionIpv4 {
+    /// What was told as the table takes it.
+    fn change(&self, told: &Told) -> Change {
+        match &told.change {
+            SessionChange::Established(now) => Change::Established(self.addresses(told, now)),
+            SessionChange::Released(_) => Change::Released,
+            SessionChange::AddressChanged { added, removed } => Change::Moved {
+                added: self.addresses(told, added),
+                removed: self.addresses(told, removed),
+            },
+        }
+    }
+
+    fn addresses(&self, told: &Told, addresses: &UeAddresses) -> Addresses {
+        Addresses {
+            ipv4: addresses.ipv4.map(|address| SessionIpv4 {
                 address,
                 ip_domain: self.of(told, address).map(Into::into),
             }),
-            ipv6: told_addresses.ipv6.clone(),
-        };
-        Some(SessionEvent {
-            subscription: told.ue_id.clone()?,
-            // An SMF that does not tell sessions apart has one of each subscription.
-            pdu_session_id: told.pdu_session_id.unwrap_or(0),
-            time: told.time.as_microsecond(),
-            change: match &told.change {
-                SessionChange::Established(now) => Change::Established(addresses(now)),
-                SessionChange::Released => Change::Released,
-                SessionChange::AddressChanged { added, removed } => Change::Moved {
-                    added: addresses(added),
-                    removed: addresses(removed),
-                },
-            },
-        })
+            ipv6: addresses.ipv6.clone(),
+        }
     }
 
     /// The IP domain of a session's address by the first rule that fits.

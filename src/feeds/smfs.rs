@@ -3,46 +3,22 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use adapters::sbi::{Client, Instance, Metrics, NfType, Route, Settings, Tokens};
+use adapters::sbi::{Instance, NfType};
 use adapters::smf::Smf;
 use hashbrown::HashMap;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use super::clients::TellerClients;
 use super::sessions::{IpDomains, SessionFeed};
 use super::upkeep::Upkeep;
 use crate::sessions::SessionTable;
 
-/// How an SMF is reached.
-pub struct SmfClients {
-    /// Directly, or through a proxy.
-    pub route: Route,
-    /// Tokens of the NRF, where they are asked for.
-    pub tokens: Option<Tokens>,
-    /// How hard it is asked.
-    pub settings: Settings,
-    /// Counts the calls.
-    pub metrics: Metrics,
-}
-
-impl SmfClients {
-    fn of(&self, instance: Instance) -> Smf {
-        Smf::new(&Client::with(
-            NfType::Smf,
-            vec![instance],
-            self.route.clone(),
-            self.tokens.clone(),
-            &self.settings,
-            self.metrics.clone(),
-        ))
-    }
-}
-
 /// The SMFs as they come and go, and where their sessions belong.
 pub(super) struct Smfs {
     pub(super) instances: watch::Receiver<Arc<[Instance]>>,
-    pub(super) clients: SmfClients,
+    pub(super) clients: TellerClients,
     pub(super) table: Arc<SessionTable>,
     pub(super) domains: Arc<IpDomains>,
     pub(super) report_time: Duration,
@@ -71,8 +47,9 @@ impl Smfs {
                 let Some(id) = self.table.add_smf() else {
                     break;
                 };
+                let client = self.clients.of(NfType::Smf, vec![instance.clone()]);
                 let feed = SessionFeed {
-                    smf: self.clients.of(instance.clone()),
+                    smf: Smf::new(&client),
                     id,
                     table: self.table.clone(),
                     domains: self.domains.clone(),

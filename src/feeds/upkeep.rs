@@ -28,12 +28,20 @@ pub(super) const TIMEOUT: Duration = Duration::from_secs(5);
 /// How long the end of a subscription may take while we drain.
 pub(super) const LEAVING_TIMEOUT: Duration = Duration::from_secs(2);
 /// After a look that failed, the next one decides.
-const SECOND_LOOK: Duration = Duration::from_secs(1);
+pub(super) const SECOND_LOOK: Duration = Duration::from_secs(1);
 /// A core whose clock differs from ours may grant what has ended already by ours.
-const SHORTEST_PAUSE: Duration = Duration::from_millis(250);
-/// Between two attempts to subscribe that fail: doubled from the one to the other.
+pub(super) const SHORTEST_PAUSE: Duration = Duration::from_millis(250);
+/// Between two attempts to subscribe: doubled from the one to the other.
 const PAUSE_MIN: Duration = Duration::from_millis(250);
+/// While the core does not take or keep subscriptions.
 const PAUSE_MAX: Duration = Duration::from_secs(10);
+/// While it takes them and then tells what cannot be understood: each new one may make it tell
+/// everything that it has.
+const PAUSE_AFTER_GAPS_MAX: Duration = Duration::from_mins(5);
+/// A subscription that lasted for so long says nothing against the next one.
+const STEADY: Duration = Duration::from_mins(1);
+/// The same, where it ended with a gap.
+const STEADY_BEFORE_GAP: Duration = Duration::from_mins(10);
 
 /// A look whether a subscription is still there.
 #[derive(Debug, Clone, Copy)]
@@ -121,7 +129,7 @@ impl Upkeep {
 }
 
 /// The time that a subscription has left; for ever where the core does not say.
-fn left(expires: Option<Timestamp>) -> Duration {
+pub(super) fn left(expires: Option<Timestamp>) -> Duration {
     expires.map_or(Duration::MAX, |expires| {
         let left = expires.duration_since(Timestamp::now());
         Duration::try_from(left).unwrap_or_default()
@@ -129,25 +137,105 @@ fn left(expires: Option<Timestamp>) -> Duration {
 }
 
 /// Waits between attempts, longer each time.
-pub(super) struct Pauses(Duration);
+///
+/// A new subscription alone is no success: where the last one was lost at once, so is the next, and
+/// an immediate report of ten million sessions is nothing to ask for four times a second.
+pub(super) struct Pauses {
+    after_failure: Duration,
+    after_gap: Duration,
+    last: Ended,
+}
+
+/// How the last attempt ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Ended {
+    Failed,
+    WithGap,
+}
 
 impl Pauses {
     pub(super) fn new() -> Self {
-        Self(PAUSE_MIN)
+        Self {
+            after_failure: PAUSE_MIN,
+            after_gap: PAUSE_MIN,
+            last: Ended::Failed,
+        }
     }
 
-    /// It worked: the next pause is the shortest one.
-    pub(super) fn reset(&mut self) {
-        self.0 = PAUSE_MIN;
+    /// The core did not take the subscription.
+    pub(super) fn failed(&mut self) {
+        self.last = Ended::Failed;
+    }
+
+    /// A subscription is lost that had lasted so long.
+    pub(super) fn lost(&mut self, loss: Loss, lasted: Duration) {
+        self.last = match loss {
+            Loss::Gap => Ended::WithGap,
+            Loss::Unknown | Loss::Unreachable => Ended::Failed,
+        };
+        if lasted >= STEADY {
+            self.after_failure = PAUSE_MIN;
+        }
+        if lasted >= STEADY_BEFORE_GAP {
+            self.after_gap = PAUSE_MIN;
+        }
     }
 
     /// Waits; `false` where we leave in between.
     pub(super) async fn wait(&mut self, stop: &CancellationToken) -> bool {
-        let pause = self.0;
-        self.0 = (pause * 2).min(PAUSE_MAX);
+        let (next, longest) = match self.last {
+            Ended::Failed => (&mut self.after_failure, PAUSE_MAX),
+            Ended::WithGap => (&mut self.after_gap, PAUSE_AFTER_GAPS_MAX),
+        };
+        let pause = *next;
+        *next = (pause * 2).min(longest);
         tokio::select! {
             () = tokio::time::sleep(pause) => true,
             () = stop.cancelled() => false,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// How long the pauses are after subscriptions that end so.
+    async fn pauses(ends: impl IntoIterator<Item = (Loss, Duration)>) -> Vec<Duration> {
+        let (mut pauses, stop) = (Pauses::new(), CancellationToken::new());
+        let mut waited = Vec::new();
+        for (loss, lasted) in ends {
+            let begun = Instant::now();
+            pauses.lost(loss, lasted);
+            assert!(pauses.wait(&stop).await);
+            waited.push(begun.elapsed());
+        }
+        waited
+    }
+
+    const AT_ONCE: Duration = Duration::from_millis(1);
+
+    #[tokio::test(start_paused = true)]
+    async fn gaps_make_pauses_longer_whatever_is_subscribed_to_in_between() {
+        let waited = pauses(std::iter::repeat_n((Loss::Gap, AT_ONCE), 20)).await;
+        assert!(waited.is_sorted());
+        assert_eq!(waited[0], PAUSE_MIN);
+        assert_eq!(waited[19], PAUSE_AFTER_GAPS_MAX);
+        // Fewer than one in four minutes in the end, for a report of everything each time.
+        assert!(waited[10..].iter().sum::<Duration>() > Duration::from_mins(40));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_core_that_comes_back_is_not_waited_for_long() {
+        let waited = pauses(std::iter::repeat_n((Loss::Unknown, AT_ONCE), 20)).await;
+        assert_eq!(waited[19], PAUSE_MAX);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_subscription_that_lasted_is_forgiven_its_end() {
+        for (loss, lasted) in [(Loss::Unreachable, STEADY), (Loss::Gap, STEADY_BEFORE_GAP)] {
+            let ends = [(loss, AT_ONCE), (loss, AT_ONCE), (loss, lasted)];
+            assert_eq!(pauses(ends).await[2], PAUSE_MIN);
         }
     }
 }

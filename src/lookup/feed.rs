@@ -124,7 +124,7 @@ impl State {
 
 impl Feed {
     /// A feed that has not begun.
-    pub(super) fn new(grace: Duration) -> Self {
+    pub fn new(grace: Duration) -> Self {
         Self {
             grace,
             state: AtomicU64::new(0),

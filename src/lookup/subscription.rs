@@ -4,7 +4,6 @@
 //! identifiers name one subscription shows only there.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use adapters::udm::Udm;
 use device::{Gpsi, Supi, UeId};
@@ -41,7 +40,8 @@ impl SubscriptionLookup {
             known: config.cache.equipment,
             entries: config.cache.subscription_entries,
             none_found: config.cache.none_found,
-            past_lifetime: Duration::ZERO,
+            // Without its SUPI the device that may be told would not be found.
+            past_lifetime: config.cache.equipment_past_lifetime,
             // No longer than without the feed: it tells of devices, and of a number that moves to
             // another SIM only where that SIM's device is a change.
             fed: feed.map(|feed| (feed, config.cache.equipment)),

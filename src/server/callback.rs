@@ -3,25 +3,20 @@
 //! Who calls has to know a name that we gave to the core and, where it is configured, shows a
 //! certificate or a token of the NRF. Nothing of a body is read before that.
 
+mod connection;
+mod outcome;
 mod token;
 
-use std::convert::Infallible;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::Bytes;
-use http::header::{CONTENT_TYPE, WWW_AUTHENTICATE};
-use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode};
-use http_body_util::{BodyExt as _, Full, Limited};
+use http::header::CONTENT_TYPE;
+use http::{HeaderMap, Method, Request};
+use http_body_util::{BodyExt as _, Limited};
 use hyper::body::Incoming;
-use hyper::server::conn::http2;
-use hyper::service::service_fn;
-use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
-use prometheus::{IntCounterVec, Opts, Registry};
-use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::TcpListener;
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -29,22 +24,20 @@ use tokio_util::task::TaskTracker;
 use super::{ACCEPT_PAUSE, listen};
 use crate::feeds::inbox::{Addressee, FeedName, Inbox, Unreceived};
 use crate::telemetry::metrics::ServerMetrics;
-use crate::tls::{HTTP2, ListenerTls};
-pub use token::{NrfTokens, UnusableKeys};
+use crate::tls::ListenerTls;
+use connection::Connection;
+pub use outcome::CallbackMetrics;
+use outcome::Outcome;
+pub use token::{Accepted, NrfTokens, UnusableKeys};
 
 /// Some thousands of sessions; more come in several notifications.
 const MAX_BODY_BYTES: usize = 1024 * 1024;
-/// As many bodies of the largest size are held at once.
-const MAX_IN_WORK: usize = 64;
-const MAX_CONCURRENT_STREAMS: u32 = 64;
-const STREAM_WINDOW: u32 = 1024 * 1024;
-const CONNECTION_WINDOW: u32 = 4 * 1024 * 1024;
-const MAX_HEADER_LIST_SIZE: u32 = 16 * 1024;
-/// For the TLS handshake, and for a body.
+/// As many bodies of the largest size are held at once: of sessions, which come from every SMF, and
+/// of each other feed.
+const MAX_SESSIONS_IN_WORK: usize = 64;
+const MAX_OTHERS_IN_WORK: usize = 16;
+/// For the TLS handshake, the HTTP/2 preface, and a body.
 const READ_TIMEOUT: Duration = Duration::from_secs(5);
-/// How often a peer is asked whether it is still there, and how long it may take to say so.
-const PING_INTERVAL: Duration = Duration::from_secs(30);
-const PING_TIMEOUT: Duration = Duration::from_secs(10);
 /// How long a connection may take to end while we drain.
 const DRAIN_TIMEOUT: Duration = Duration::from_secs(2);
 
@@ -59,114 +52,39 @@ pub struct CallbackServer {
 
 /// What every connection shares.
 pub struct Callbacks {
-    /// Whom notifications are for.
-    pub inbox: Inbox,
+    inbox: Inbox,
     /// Whose tokens are good; absent: none is asked for.
-    pub tokens: Option<NrfTokens>,
-    /// Counts what came.
-    pub metrics: Arc<CallbackMetrics>,
+    tokens: Option<NrfTokens>,
+    metrics: Arc<CallbackMetrics>,
+    in_work: InWork,
 }
 
-/// Notifications by what became of them.
-pub struct CallbackMetrics {
-    requests: IntCounterVec,
+/// Room for notifications: each feed has its own, so that none is kept out by another one's flood.
+struct InWork {
+    instances: Semaphore,
+    sessions: Semaphore,
+    equipment: Semaphore,
+    consent: Semaphore,
 }
 
-impl CallbackMetrics {
-    /// Registers them.
-    pub fn register(registry: &Registry) -> Result<Self, prometheus::Error> {
-        let requests = IntCounterVec::new(
-            Opts::new(
-                "pei_bridge_callback_requests_total",
-                "Requests to the callback listener, by what became of them",
-            ),
-            &["outcome"],
-        )?;
-        registry.register(Box::new(requests.clone()))?;
-        for outcome in Outcome::ALL {
-            requests.with_label_values(&[outcome.label()]);
-        }
-        Ok(Self { requests })
-    }
-}
-
-/// What became of a request.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Outcome {
-    Taken,
-    WrongMethod,
-    UnknownPath,
-    Unauthorized,
-    WrongType,
-    TooLarge,
-    TooSlow,
-    Malformed,
-    Failed,
-    Shed,
-}
-
-impl Outcome {
-    const ALL: [Self; 10] = [
-        Self::Taken,
-        Self::WrongMethod,
-        Self::UnknownPath,
-        Self::Unauthorized,
-        Self::WrongType,
-        Self::TooLarge,
-        Self::TooSlow,
-        Self::Malformed,
-        Self::Failed,
-        Self::Shed,
-    ];
-
-    fn label(self) -> &'static str {
-        match self {
-            Self::Taken => "taken",
-            Self::WrongMethod => "wrong_method",
-            Self::UnknownPath => "unknown",
-            Self::Unauthorized => "unauthorized",
-            Self::WrongType => "wrong_type",
-            Self::TooLarge => "too_large",
-            Self::TooSlow => "too_slow",
-            Self::Malformed => "malformed",
-            Self::Failed => "failed",
-            Self::Shed => "shed",
+impl InWork {
+    fn new() -> Self {
+        let others = || Semaphore::new(MAX_OTHERS_IN_WORK);
+        Self {
+            instances: others(),
+            sessions: Semaphore::new(MAX_SESSIONS_IN_WORK),
+            equipment: others(),
+            consent: others(),
         }
     }
 
-    fn status(self) -> StatusCode {
-        match self {
-            Self::Taken => StatusCode::NO_CONTENT,
-            Self::WrongMethod => StatusCode::METHOD_NOT_ALLOWED,
-            Self::UnknownPath => StatusCode::NOT_FOUND,
-            Self::Unauthorized => StatusCode::UNAUTHORIZED,
-            Self::WrongType => StatusCode::UNSUPPORTED_MEDIA_TYPE,
-            Self::TooLarge => StatusCode::PAYLOAD_TOO_LARGE,
-            Self::TooSlow => StatusCode::REQUEST_TIMEOUT,
-            Self::Malformed => StatusCode::BAD_REQUEST,
-            Self::Failed | Self::Shed => StatusCode::SERVICE_UNAVAILABLE,
+    fn of(&self, feed: FeedName) -> &Semaphore {
+        match feed {
+            FeedName::Instances => &self.instances,
+            FeedName::Sessions => &self.sessions,
+            FeedName::Equipment => &self.equipment,
+            FeedName::Consent => &self.consent,
         }
-    }
-
-    fn response(self) -> Response<Full<Bytes>> {
-        let status = self.status();
-        let mut response = Response::new(Full::default());
-        *response.status_mut() = status;
-        let headers = response.headers_mut();
-        if self == Self::Unauthorized {
-            headers.insert(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
-        }
-        if self != Self::Taken {
-            let kind = HeaderValue::from_static("application/problem+json");
-            headers.insert(CONTENT_TYPE, kind);
-            let problem = format!(
-                r#"{{"status":{},"title":"{}"}}"#,
-                status.as_u16(),
-                status.canonical_reason().unwrap_or_default()
-            );
-            *response.body_mut() = Full::new(problem.into());
-        }
-        response
     }
 }
 
@@ -207,7 +125,6 @@ impl CallbackServer {
             tasks.spawn(stop.clone().run_until_cancelled_owned(following));
         }
         let connections = Arc::new(Semaphore::new(self.max_connections));
-        let in_work = Arc::new(Semaphore::new(MAX_IN_WORK));
         loop {
             let accepted = tokio::select! {
                 accepted = self.listener.accept() => accepted,
@@ -223,7 +140,6 @@ impl CallbackServer {
             };
             let connection = Connection {
                 callbacks: callbacks.clone(),
-                in_work: in_work.clone(),
                 stop: stop.clone(),
             };
             let tls = self.tls.clone();
@@ -238,86 +154,40 @@ impl CallbackServer {
     }
 }
 
-/// One connection of the core.
-struct Connection {
-    callbacks: Arc<Callbacks>,
-    in_work: Arc<Semaphore>,
-    stop: CancellationToken,
-}
-
-impl Connection {
-    async fn serve(self, stream: TcpStream, tls: Option<Arc<ListenerTls>>) {
-        if stream.set_nodelay(true).is_err() {
-            return; // Closed already.
-        }
-        let Some(tls) = tls else {
-            return self.serve_http2(stream).await;
-        };
-        let accepting = tls.acceptor().accept(stream);
-        if let Ok(Ok(stream)) = tokio::time::timeout(READ_TIMEOUT, accepting).await
-            && stream.get_ref().1.alpn_protocol() == Some(HTTP2)
-        {
-            self.serve_http2(stream).await;
-        }
-    }
-
-    async fn serve_http2<S>(self, stream: S)
-    where
-        S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
-    {
-        let Self {
-            callbacks,
-            in_work,
-            stop,
-        } = self;
-        let connection = http2::Builder::new(TokioExecutor::new())
-            .timer(TokioTimer::new())
-            .max_header_list_size(MAX_HEADER_LIST_SIZE)
-            .max_concurrent_streams(MAX_CONCURRENT_STREAMS)
-            .initial_stream_window_size(STREAM_WINDOW)
-            .initial_connection_window_size(CONNECTION_WINDOW)
-            .keep_alive_interval(PING_INTERVAL)
-            .keep_alive_timeout(PING_TIMEOUT)
-            .serve_connection(
-                TokioIo::new(stream),
-                service_fn(move |request| {
-                    let (callbacks, in_work) = (callbacks.clone(), in_work.clone());
-                    async move {
-                        let outcome = match in_work.try_acquire() {
-                            Ok(_permit) => callbacks.take(request).await,
-                            Err(_full) => callbacks.shed(&request),
-                        };
-                        callbacks.metrics.count(outcome);
-                        Ok::<_, Infallible>(outcome.response())
-                    }
-                }),
-            );
-        let mut connection = std::pin::pin!(connection);
-        tokio::select! {
-            _ = connection.as_mut() => return,
-            () = stop.cancelled() => connection.as_mut().graceful_shutdown(),
-        }
-        let _ = connection.await;
-    }
-}
-
-impl CallbackMetrics {
-    fn count(&self, outcome: Outcome) {
-        self.requests.with_label_values(&[outcome.label()]).inc();
-    }
-}
-
 impl Callbacks {
-    async fn take(&self, request: Request<Incoming>) -> Outcome {
-        if let Some(tokens) = &self.tokens
-            && !tokens.permit(request.headers())
-        {
-            self.missed(&request);
-            return Outcome::Unauthorized;
+    /// Takes notifications for `inbox`; with `tokens`, those alone that show one of them.
+    pub fn new(inbox: Inbox, tokens: Option<NrfTokens>, metrics: Arc<CallbackMetrics>) -> Self {
+        Self {
+            inbox,
+            tokens,
+            metrics,
+            in_work: InWork::new(),
         }
-        let Some(addressee) = self.addressee(&request) else {
+    }
+
+    async fn take(&self, request: Request<Incoming>) -> Outcome {
+        let Some((feed, name)) = target(request.uri().path()) else {
             return Outcome::UnknownPath;
         };
+        let Some(addressee) = self.inbox.addressee(feed, name) else {
+            return Outcome::UnknownPath;
+        };
+        // From here on the core alone knows the name: what is refused unread may have told
+        // something, which is lost.
+        let Ok(_permit) = self.in_work.of(feed).try_acquire() else {
+            self.inbox.missed(&addressee);
+            return Outcome::Shed;
+        };
+        if let Some(tokens) = &self.tokens
+            && !tokens.permit(request.headers()).await
+        {
+            self.inbox.missed(&addressee);
+            return Outcome::Unauthorized;
+        }
+        self.read(&addressee, request).await
+    }
+
+    async fn read(&self, addressee: &Addressee, request: Request<Incoming>) -> Outcome {
         if request.method() != Method::POST {
             return Outcome::WrongMethod;
         }
@@ -328,43 +198,24 @@ impl Callbacks {
         let body = match tokio::time::timeout(READ_TIMEOUT, body).await {
             Ok(Ok(body)) => body.to_bytes(),
             Ok(Err(error)) if error.is::<http_body_util::LengthLimitError>() => {
-                self.inbox.missed(&addressee);
+                self.inbox.missed(addressee);
                 return Outcome::TooLarge;
             }
             // Nothing obliges the core to tell it again.
             Ok(Err(_)) => {
-                self.inbox.missed(&addressee);
+                self.inbox.missed(addressee);
                 return Outcome::Malformed;
             }
             Err(_elapsed) => {
-                self.inbox.missed(&addressee);
+                self.inbox.missed(addressee);
                 return Outcome::TooSlow;
             }
         };
-        match self.inbox.receive(&addressee, &body).await {
+        match self.inbox.receive(addressee, &body).await {
             Ok(()) => Outcome::Taken,
             Err(Unreceived::Malformed) => Outcome::Malformed,
             Err(Unreceived::Failed) => Outcome::Failed,
         }
-    }
-
-    /// Refuses a notification that there is no room for.
-    fn shed(&self, request: &Request<Incoming>) -> Outcome {
-        self.missed(request);
-        Outcome::Shed
-    }
-
-    /// What was refused unread may have been told by the core, which alone knows the name: what it
-    /// said is lost.
-    fn missed(&self, request: &Request<Incoming>) {
-        if let Some(addressee) = self.addressee(request) {
-            self.inbox.missed(&addressee);
-        }
-    }
-
-    fn addressee(&self, request: &Request<Incoming>) -> Option<Addressee> {
-        let (feed, name) = target(request.uri().path())?;
-        self.inbox.addressee(feed, name)
     }
 }
 

@@ -28,7 +28,7 @@ use std::sync::{PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use device::UeId;
 
-use event::SessionEvent;
+use event::{Addresses, SessionEvent};
 use table::Table;
 
 /// Sessions by address. Shared: readers do not wait for each other, and a writer holds the table
@@ -109,6 +109,12 @@ impl SessionTable {
     /// Keeps the table in step with one event.
     pub fn apply(&self, part: Part, event: &SessionEvent) -> Applied {
         self.write().apply(part, event)
+    }
+
+    /// Whose session this subscription at an SMF told of that has one of these addresses, and which
+    /// of theirs it is; `None` where none has, or several have.
+    pub fn session_with(&self, part: Part, addresses: &Addresses) -> Option<(UeId, u8)> {
+        self.read().session_with(part, addresses)
     }
 
     /// The subscription of the session with this address. Without an IP domain, only where the

@@ -373,6 +373,38 @@ impl Table {
         longest?.owner()
     }
 
+    pub(super) fn session_with(&self, part: Part, addresses: &Addresses) -> Option<(UeId, u8)> {
+        let by_ipv4 = addresses.ipv4.as_ref().into_iter().flat_map(|ipv4| {
+            let bits = ipv4.address.to_bits();
+            let ip_domain = ipv4.ip_domain.as_deref();
+            let ip_domain = ip_domain.and_then(|name| self.ip_domains.get(name).copied());
+            let has = move |session: &Session| {
+                session.ipv4 == bits && ip_domain.is_none_or(|domain| session.ip_domain == domain)
+            };
+            let claims = self.by_ipv4.candidates(self.hasher.hash_one(bits));
+            claims.filter(move |slot| self.slots.get(*slot).is_some_and(has))
+        });
+        let by_prefix = addresses.ipv6.iter().flat_map(|prefix| {
+            let prefix = (prefix.network().to_bits(), prefix.prefix_len());
+            let has = move |session: &Session| session.prefix() == Some(prefix);
+            let claims = self.by_prefix.candidates(self.hasher.hash_one(prefix));
+            claims.filter(move |slot| self.slots.get(*slot).is_some_and(has))
+        });
+        let mut found = None;
+        for slot in by_ipv4.chain(by_prefix) {
+            let session = self.slots.get(slot)?;
+            if session.smf != part.smf || session.epoch != part.epoch {
+                continue;
+            }
+            let this = Some((self.owner(slot, session)?, session.pdu_session_id));
+            if found.is_some() && found != this {
+                return None;
+            }
+            found = this;
+        }
+        found
+    }
+
     /// The one subscription that has an address, by the word of SMFs that counts.
     fn only_one(&self, claims: impl Iterator<Item = u32>, has: impl Fn(&Session) -> bool) -> Claim {
         let sessions = claims.filter_map(|slot| Some((slot, self.slots.get(slot)?)));

@@ -89,6 +89,45 @@ fn an_address_leads_to_its_session_until_it_ends() {
 }
 
 #[test]
+fn a_session_is_found_by_what_its_smf_told_of_it_alone() {
+    let (table, parts) = table(2);
+    let both = Addresses {
+        ipv6: prefixes(&["2001:db8:1::/64"]).ipv6,
+        ..only_ipv4(1)
+    };
+    for (index, part, addresses) in [
+        (0, parts[0], both.clone()),
+        (1, parts[0], only_ipv4(2)),
+        (2, parts[1], only_ipv4(3)),
+    ] {
+        table.apply(part, &event(index, 1, Change::Established(addresses)));
+    }
+    for (addresses, whose) in [
+        (both, Some(0)),
+        (only_ipv4(1), Some(0)),
+        (prefixes(&["2001:db8:1::/64"]), Some(0)),
+        (prefixes(&["2001:db8:1::/56"]), None),
+        (only_ipv4(2), Some(1)),
+        // Another SMF's, nobody's, and two at once.
+        (only_ipv4(3), None),
+        (only_ipv4(4), None),
+        (Addresses::default(), None),
+        (
+            Addresses {
+                ipv6: prefixes(&["2001:db8:1::/64"]).ipv6,
+                ..only_ipv4(2)
+            },
+            None,
+        ),
+    ] {
+        let found = table.session_with(parts[0], &addresses);
+        assert_eq!(found, whose.map(|index| (subscriber(index), 1)));
+    }
+    let later = table.begin(parts[0].smf);
+    assert_eq!(table.session_with(later, &only_ipv4(1)), None);
+}
+
+#[test]
 fn an_address_in_another_domain_is_another_one() {
     let (table, parts) = table(1);
     for (index, domain) in [(0, Some("nat-a")), (1, Some("nat-b")), (2, None)] {

@@ -3,6 +3,7 @@
 use std::fmt;
 
 use bytes::Bytes;
+use device::UeId;
 use http::header::{HeaderName, LOCATION};
 use http::uri::PathAndQuery;
 use http::{HeaderMap, HeaderValue, Method};
@@ -206,6 +207,8 @@ pub(crate) struct Change {
     method: Method,
     resource: Resource,
     content: Option<Content>,
+    /// Whom it is about, where that decides who is asked.
+    ue: Option<UeId>,
 }
 
 impl Change {
@@ -220,6 +223,7 @@ impl Change {
             method: Method::POST,
             resource: Resource::at(path)?,
             content: Some(Content::form(fields)),
+            ue: None,
         })
     }
 
@@ -246,6 +250,7 @@ impl Change {
             method: Method::GET,
             resource: resource.clone(),
             content: None,
+            ue: None,
         }
     }
 
@@ -255,6 +260,7 @@ impl Change {
             method: Method::DELETE,
             resource: resource.clone(),
             content: None,
+            ue: None,
         }
     }
 
@@ -268,13 +274,22 @@ impl Change {
             method,
             resource,
             content: Some(Content::json(kind, value)?),
+            ue: None,
         })
+    }
+
+    /// The same, asked of who serves this subscription.
+    pub(crate) fn about(self, ue: UeId) -> Self {
+        Self {
+            ue: Some(ue),
+            ..self
+        }
     }
 
     pub(super) fn question(&self, service: ServiceName) -> Question<'_> {
         Question {
             service,
-            subject: Subject::Anybody,
+            subject: self.ue.as_ref().map_or(Subject::Anybody, Subject::Ue),
             method: self.method.clone(),
             path: &self.resource.path,
             content: self.content.as_ref(),

@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 
-use device::{Gpsi, Pei, Supi};
+use device::{Gpsi, Pei, Supi, UeId};
 use http::StatusCode;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -31,6 +31,8 @@ pub struct UdmEvents {
 #[derive(Debug, Clone)]
 pub struct UdmSubscription {
     resource: Resource,
+    /// Whom it is about; `None` where that is anybody.
+    ue: Option<UeId>,
     /// When it ends unless it is renewed, where the UDM says so.
     pub expires: Option<Timestamp>,
 }
@@ -92,7 +94,8 @@ impl UdmEvents {
             .change(&change, deadline, |answer| {
                 let json: CreatedEeSubscriptionJson<'_> = created(answer)?;
                 let options = json.ee_subscription.reporting_options;
-                UdmSubscription::at(answer, options.and_then(|options| options.expiry))
+                let expires = options.and_then(|options| options.expiry);
+                UdmSubscription::at(answer, None, expires)
             })
             .await
     }
@@ -143,11 +146,12 @@ impl UdmEvents {
             monitored_resource_uris: [uc_data.as_str()],
             expires: wanted.expires,
         };
-        let change = Change::post(path().literal("/sdm-subscriptions"), &body)?;
+        let ue = UeId::Supi(supi.clone());
+        let change = Change::post(path().literal("/sdm-subscriptions"), &body)?.about(ue.clone());
         self.subscribe_sdm
             .change(&change, deadline, |answer| {
                 let json: SdmSubscriptionJson<'_> = created(answer)?;
-                UdmSubscription::at(answer, json.expires)
+                UdmSubscription::at(answer, Some(ue.clone()), json.expires)
             })
             .await
     }
@@ -161,7 +165,8 @@ impl UdmEvents {
     ) -> Result<Renewal, Error> {
         let patch = SdmSubsModification { expires };
         let change = Change::merge_patch(&subscription.resource, &patch)?;
-        let renewal = self.modify_sdm.change(&change, deadline, Renewal::read);
+        let change = subscription.asked_of_its_udm(change);
+        let renewal = self.modify_sdm.change(&change, deadline, read_modified);
         Ok(renewal.await?.as_wanted(expires))
     }
 
@@ -172,6 +177,7 @@ impl UdmEvents {
         deadline: Instant,
     ) -> Result<(), Error> {
         let change = Change::delete(&subscription.resource);
+        let change = subscription.asked_of_its_udm(change);
         self.unsubscribe_sdm
             .change(&change, deadline, Renewal::read_ended)
             .await
@@ -179,12 +185,37 @@ impl UdmEvents {
 }
 
 impl UdmSubscription {
-    fn at(answer: &Answer, expires: Option<Cow<'_, str>>) -> Result<Self, Error> {
-        let expires = expires.map(|text| text.parse()).transpose();
+    fn at(answer: &Answer, ue: Option<UeId>, expires: Option<Cow<'_, str>>) -> Result<Self, Error> {
         Ok(Self {
             resource: answer.created().cloned().ok_or(Error::BadAnswer)?,
-            expires: expires.map_err(|_| Error::BadAnswer)?,
+            ue,
+            expires: time(expires)?,
         })
+    }
+
+    /// Another UDM than those that serve the subscriber would not know it.
+    fn asked_of_its_udm(&self, change: Change) -> Change {
+        match &self.ue {
+            Some(ue) => change.about(ue.clone()),
+            None => change,
+        }
+    }
+}
+
+fn time(text: Option<Cow<'_, str>>) -> Result<Option<Timestamp>, Error> {
+    let time = text.map(|text| text.parse()).transpose();
+    time.map_err(|_| Error::BadAnswer)
+}
+
+/// The answer to `Modify` is the subscription with the time that was granted, or a `PatchResult`,
+/// which tells none; a body is not insisted on.
+fn read_modified(answer: &Answer) -> Result<Renewal, Error> {
+    match answer.status() {
+        StatusCode::OK => {
+            let json = answer.json::<SdmSubscriptionJson<'_>>().ok();
+            Ok(Renewal::Renewed(time(json.and_then(|json| json.expires))?))
+        }
+        _ => Renewal::read(answer),
     }
 }
 

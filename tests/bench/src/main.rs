@@ -7,7 +7,8 @@
 //!
 //! Read in this order: this file, [`from_cache`] and [`from_core`] (processor time, throughput,
 //! latency), [`versions`] (versions of the API side by side), [`start`] (time to ready, device types),
-//! [`million`] (memory), [`sessions`] (the table of event feeds), [`failing`] (UDMs in trouble); below them [`rounds`] (taking turns),
+//! [`million`] (memory), [`sessions`] (the table of event feeds), [`sessions_told`]
+//! (the same, told over the wire), [`failing`] (UDMs in trouble); below them [`rounds`] (taking turns),
 //! [`load`] (wrk), [`bridge`] and [`process`] (what is started), [`connection`] (HTTP/1.1), [`procfs`]
 //! and [`stats`]. [`bare_hyper`] and [`bare_moka`] are contenders.
 
@@ -26,6 +27,7 @@ mod procfs;
 mod report;
 mod rounds;
 mod sessions;
+mod sessions_told;
 mod start;
 mod stats;
 mod versions;
@@ -60,6 +62,9 @@ struct Arguments {
     /// The length of one turn.
     #[arg(long, value_name = "N")]
     seconds: Option<u64>,
+    /// Sessions that are told by notifications; ten million take some minutes.
+    #[arg(long, value_name = "N")]
+    told: Option<u64>,
 }
 
 /// The bench itself as one of the contenders; it starts itself so.
@@ -91,6 +96,8 @@ enum Measurement {
     Million,
     /// Memory and time of a table of ten million sessions.
     Sessions,
+    /// Memory of a bridge that an SMF told a million sessions, or as many as `--told` says.
+    Told,
     /// Three UDMs in trouble under a steady load, for the length of one turn or more.
     Failing,
 }
@@ -102,6 +109,7 @@ struct Effort {
     turn: Duration,
     starts: usize,
     subscribers: u64,
+    told: u64,
 }
 
 impl Effort {
@@ -116,6 +124,7 @@ impl Effort {
             turn: Duration::from_secs(arguments.seconds.unwrap_or(seconds).max(1)),
             starts,
             subscribers,
+            told: arguments.told.unwrap_or(subscribers).max(1),
         }
     }
 }
@@ -154,6 +163,9 @@ fn measure(arguments: &Arguments) -> Result<()> {
     }
     if wanted(Measurement::Sessions) {
         sessions::measure(&workplace, effort, &mut report)?;
+    }
+    if wanted(Measurement::Told) {
+        sessions_told::measure(&workplace, effort, &mut report)?;
     }
     if wanted(Measurement::Failing) {
         failing::measure(&workplace, effort, &mut report)?;

@@ -1,60 +1,28 @@
 //! Who may tell us anything.
 
-use std::net::SocketAddr;
+use std::convert::Infallible;
 
 use bytes::Bytes;
-use http::Method;
-use serde_json::{Value, json};
+use futures_util::stream;
+use http::{Method, Request};
+use http_body_util::StreamBody;
+use hyper::body::Frame;
+use hyper::client::conn::http2;
+use hyper_util::rt::{TokioExecutor, TokioIo};
+use serde_json::json;
+use tokio::net::TcpStream;
 
 use super::support::{
-    EQUIPMENT, FIRST, OTHER_IMEISV, OTHER_PEI, SESSIONS, Wanted, control, fed, feed, losses,
-    settings, subscriptions, until_live,
+    EQUIPMENT, OTHER_IMEISV, SESSIONS, Wanted, callback, fed, losses, notification, outcomes,
+    path_of, post, report, until_live,
 };
-use crate::support::client::{Ask, Connection};
-use crate::support::process::file;
-use crate::support::{Rig, eventually};
+use crate::support::eventually;
+use crate::support::raw::Raw;
 
 const BOTH: Wanted = Wanted {
     equipment: true,
     ..SESSIONS
 };
-
-fn callback(rig: &Rig) -> SocketAddr {
-    rig.bridge.callback.unwrap()
-}
-
-/// What the core was told to post to.
-async fn path_of(rig: &Rig, feed: &str) -> String {
-    let marker = format!("/callback/{feed}/");
-    let all = subscriptions(rig.control).await;
-    let mut uris = all.iter().map(|one| one["callback"].as_str().unwrap());
-    let uri = uris.find(|uri| uri.contains(&marker)).unwrap();
-    uri[uri.find("/callback/").unwrap()..].to_owned()
-}
-
-async fn post(rig: &Rig, ask: &Ask) -> u16 {
-    let mut connection = Connection::http2(callback(rig)).await;
-    connection.try_send(ask).await.unwrap().status
-}
-
-fn notification(path: &str, body: &Value) -> Ask {
-    Ask::identifier(body).path(path)
-}
-
-fn report() -> Value {
-    json!([{
-        "referenceId": 1, "eventType": "CHANGE_OF_SUPI_PEI_ASSOCIATION",
-        "timeStamp": "2026-06-15T08:00:00Z", "gpsi": "msisdn-123456789",
-        "report": {"newPei": OTHER_PEI},
-    }])
-}
-
-async fn outcomes(rig: &Rig, outcome: &str) -> f64 {
-    let label = format!("outcome=\"{outcome}\"");
-    rig.bridge
-        .metric("pei_bridge_callback_requests_total", &[&label])
-        .await
-}
 
 #[tokio::test]
 async fn a_name_that_was_not_given_is_nobodys() {
@@ -134,46 +102,91 @@ async fn what_cannot_be_understood_is_a_gap() {
     }
 }
 
+/// The session is the one that has the address, where nobody says whose it is.
 #[tokio::test]
-async fn a_token_of_the_nrf_is_asked_for_where_it_is_configured() {
-    let core = simcore::Simcore::start(simcore::Options::default())
-        .await
-        .unwrap();
-    let of_core = crate::support::control::Control(core.control_addr());
-    let keys = control(of_core, Method::GET, "/sim/nrf/jwks", &Value::Null).await;
-    let keys = file(".json", &keys.to_string());
-    let mut config = crate::support::config(&[core.core_addr()]);
-    feed(&mut config, EQUIPMENT);
-    config.callback.nrf_keys_file = Some(keys);
-    let rig = Rig {
-        bridge: crate::support::Bridge::start(&config),
-        control: of_core,
-        core,
-    };
-    until_live(&rig.bridge, EQUIPMENT).await;
-    let path = path_of(&rig, "equipment").await;
-    for ask in [
-        notification(&path, &report()),
-        notification(&path, &report()).bearer("a.b.c"),
-        notification(&path, &report()).bearer(&of_core.token("client_id=x&scope=y").await),
-    ] {
-        assert_eq!(post(&rig, &ask).await, 401);
-    }
-    assert!(outcomes(&rig, "unauthorized").await > 2.5);
-    let body = json!({"phoneNumber": "123456789"});
+async fn an_end_without_a_name_is_known_by_its_address() {
+    let rig = fed(SESSIONS, |_| {}).await;
+    let body = json!({"ipv6Address": "2001:db8:85a3:8d3:1:2:3:4"});
     rig.ask(&body).await.is_imei("490154203237518");
-    for (audience, taken) in [("AMF", false), ("NEF", true)] {
-        // What is refused may have told something: the feed begins anew.
-        until_live(&rig.bridge, EQUIPMENT).await;
-        let token = json!({"notificationToken": {"audience": audience, "scope": "nef-callback"}});
-        settings(rig.control, &token).await;
-        rig.control.swap_device(FIRST, OTHER_PEI).await;
-        let shown = rig.ask(&body).await.json()["imeisv"] == OTHER_IMEISV;
-        assert_eq!(shown, taken, "{audience}");
-        if !taken {
-            rig.control
-                .swap_device(FIRST, "imeisv-4901542032375180")
-                .await;
+    // The BSF would still answer.
+    rig.control
+        .fault("GetPCFBindings", &json!({"status": 404}))
+        .await;
+    let path = path_of(&rig, "sessions").await;
+    let name = path.rsplit('/').next().unwrap();
+    let end = json!({"notifId": name, "eventNotifs": [{
+        "event": "PDU_SES_REL", "timeStamp": jiff::Timestamp::now(),
+        "ipv6Prefixes": ["2001:db8:85a3:8d3::/64"],
+    }]});
+    assert_eq!(post(&rig, &notification(&path, &end)).await, 204);
+    rig.ask(&body).await.is_error(404, "NOT_FOUND");
+    assert!(losses(&rig.bridge, "sessions").await < 0.5);
+    // Of this one nobody knows which it is.
+    let end = json!({"notifId": name, "eventNotifs": [{
+        "event": "PDU_SES_REL", "timeStamp": jiff::Timestamp::now(), "ipv4Addr": "10.99.0.1",
+    }]});
+    assert_eq!(post(&rig, &notification(&path, &end)).await, 204);
+    eventually("the gap shows", async || {
+        (losses(&rig.bridge, "sessions").await > 0.5).then_some(())
+    })
+    .await;
+}
+
+/// Who says nothing takes nobody's place for long.
+#[tokio::test]
+async fn a_connection_without_a_preface_is_closed() {
+    let rig = fed(EQUIPMENT, |config| config.callback.max_connections = 4).await;
+    let mut silent = Vec::new();
+    for said in [&b""[..], b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r"] {
+        let mut connection = Raw::connect(callback(&rig)).await;
+        connection.write(said).await;
+        silent.push(connection);
+    }
+    for connection in &mut silent {
+        connection.until_end().await;
+    }
+    let path = path_of(&rig, "equipment").await;
+    assert_eq!(post(&rig, &notification(&path, &report())).await, 204);
+}
+
+/// Each feed has room of its own.
+#[tokio::test]
+async fn a_flooded_feed_keeps_no_other_one_out() {
+    let rig = fed(BOTH, |_| {}).await;
+    let path = path_of(&rig, "sessions").await;
+    // More than are taken at once: their bodies never come.
+    let mut flood = Vec::new();
+    for _ in 0..2 {
+        let stream = TcpStream::connect(callback(&rig)).await.unwrap();
+        let (mut sender, connection) = http2::handshake(TokioExecutor::new(), TokioIo::new(stream))
+            .await
+            .unwrap();
+        flood.push(tokio::spawn(async move {
+            let _ = connection.await;
+        }));
+        for _ in 0..60 {
+            let frames = stream::pending::<Result<Frame<Bytes>, Infallible>>();
+            let request = Request::post(format!("http://localhost{path}"))
+                .header("content-type", "application/json")
+                .body(StreamBody::new(Box::pin(frames)))
+                .unwrap();
+            sender.ready().await.unwrap();
+            flood.push(tokio::spawn({
+                let answer = sender.send_request(request);
+                async move {
+                    let _ = answer.await;
+                }
+            }));
         }
+    }
+    eventually("there is no room for more", async || {
+        (outcomes(&rig, "shed").await > 0.5).then_some(())
+    })
+    .await;
+    let path = path_of(&rig, "equipment").await;
+    assert_eq!(post(&rig, &notification(&path, &report())).await, 204);
+    assert!(losses(&rig.bridge, "equipment").await < 0.5);
+    for task in flood {
+        task.abort();
     }
 }

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use serde_json::{Value, json};
 
 use super::support::{
-    EQUIPMENT, FIRST, OTHER_IMEISV, OTHER_PEI, Wanted, fed, feed, forget_subscriptions, live,
+    EQUIPMENT, FIRST, LONG, OTHER_IMEISV, OTHER_PEI, Wanted, fed, feed, forget_subscriptions, live,
     losses, notifications, until_live,
 };
 use crate::support::client::{Ask, Connection};
@@ -122,6 +122,38 @@ async fn a_feed_that_breaks_makes_lifetimes_short_again() {
         .swap_device(FIRST, "imeisv-4901542032375180")
         .await;
     rig.ask(&body).await.is_imei("490154203237518");
+}
+
+/// A phone number is no less known in an outage than its device.
+#[tokio::test]
+async fn a_device_is_answered_past_its_lifetime_while_the_core_is_down() {
+    let rig = fed(EQUIPMENT, |config| {
+        config.cache.equipment = Duration::from_millis(100);
+        config.cache.equipment_past_lifetime = LONG;
+    })
+    .await;
+    let body = json!({"phoneNumber": "123456789"});
+    rig.ask(&body).await.is_imei("490154203237518");
+    let down = [
+        GET_3GPP,
+        TRANSLATE,
+        "CreateEeSubscription",
+        "UpdateEeSubscription",
+    ];
+    for operation in down {
+        rig.control.fault(operation, &json!({"status": 500})).await;
+    }
+    eventually("the loss shows", async || {
+        (losses(&rig.bridge, "equipment").await > 0.5).then_some(())
+    })
+    .await;
+    tokio::time::sleep(Duration::from_millis(400)).await;
+    rig.ask(&body).await.is_imei("490154203237518");
+    let past = "pei_bridge_answers_past_lifetime_total";
+    assert!(rig.bridge.metric(past, &[]).await > 0.5);
+    // What was never known is not made up.
+    let unknown = json!({"phoneNumber": "34600000002"});
+    rig.ask(&unknown).await.is_error(502, "BAD_GATEWAY");
 }
 
 /// The answer of the core is on its way, with the old device in it, when the swap is told.

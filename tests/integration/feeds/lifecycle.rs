@@ -5,7 +5,9 @@ use std::time::Duration;
 use serde_json::{Value, json};
 use simcore::{Options, Settings};
 
-use super::support::{Wanted, fed, fed_by, live, losses, subscriptions, until_live};
+use super::support::{
+    CONSENT, FIRST, LONG, Wanted, fed, fed_by, live, losses, subscriptions, until_live,
+};
 use crate::support::eventually;
 
 const ALL: Wanted = Wanted {
@@ -67,6 +69,49 @@ async fn subscriptions_are_prolonged_before_they_end() {
         assert!(losses(&rig.bridge, feed).await < 0.5, "{feed}");
     }
     until_live(&rig.bridge, ALL).await;
+}
+
+/// The same for the consent of one subscriber.
+#[tokio::test]
+async fn subscriptions_to_consent_are_prolonged_for_as_long_as_they_are_granted() {
+    let options = Options {
+        settings: Settings {
+            subscription_seconds: 1,
+            ..Settings::default()
+        },
+        ..Options::default()
+    };
+    let rig = fed_by(options, CONSENT, |config| {
+        config.consent.mode = pei_bridge::config::ConsentMode::Core;
+        config.feeds.check_interval = Duration::from_mins(1);
+        config.cache.consent = LONG;
+    })
+    .await;
+    let body = json!({"phoneNumber": "123456789"});
+    let refused = json!({"NW_CAP_EXPOSURE": "CONSENT_NOT_GIVEN"});
+    rig.ask(&body).await.is_imei("490154203237518");
+    eventually("it was prolonged", async || {
+        // One that nobody asks about is not.
+        rig.ask(&body).await.is_imei("490154203237518");
+        (rig.control.count("Modify").await >= 4).then_some(())
+    })
+    .await;
+    assert!(losses(&rig.bridge, "consent").await < 0.5);
+    rig.control.consent(FIRST, &refused).await;
+    assert_eq!(rig.ask(&body).await.status, 403);
+    // Where it cannot be prolonged, what is told no more is not believed.
+    rig.control
+        .consent(FIRST, &json!({"NW_CAP_EXPOSURE": "CONSENT_GIVEN"}))
+        .await;
+    rig.ask(&body).await.is_imei("490154203237518");
+    for operation in ["Modify", "Subscribe"] {
+        rig.control.fault(operation, &json!({"status": 500})).await;
+    }
+    eventually("the loss shows", async || {
+        (losses(&rig.bridge, "consent").await > 0.5).then_some(())
+    })
+    .await;
+    assert!(live(&rig.bridge, "consent").await < 0.5);
 }
 
 /// The subscription is known still, and the core does not answer.

@@ -4,8 +4,12 @@
 //! acknowledged, so that what is asked afterwards has to know it.
 
 mod callback;
+mod certificates;
 mod consent;
 mod equipment;
 mod lifecycle;
+mod proxied;
 mod sessions;
+mod several_udms;
 pub mod support;
+mod tokens;

@@ -1,5 +1,6 @@
 //! A bridge that is told of everything, and what the core says of its subscriptions.
 
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use http::Method;
@@ -7,7 +8,7 @@ use pei_bridge::config::{Config, IpDomainRule};
 use serde_json::{Value, json};
 use simcore::Options;
 
-use crate::support::client;
+use crate::support::client::{self, Ask, Connection};
 use crate::support::control::Control;
 use crate::support::{Bridge, Rig, eventually};
 
@@ -137,4 +138,46 @@ pub async fn notifications(of: Control, mode: &str) {
 
 pub async fn settings(of: Control, change: &Value) {
     control(of, Method::PATCH, "/sim/settings", change).await;
+}
+
+/// Where the bridge expects notifications.
+pub fn callback(rig: &Rig) -> SocketAddr {
+    rig.bridge.callback.unwrap()
+}
+
+/// What the core was told to post to.
+pub async fn path_of(rig: &Rig, feed: &str) -> String {
+    let marker = format!("/callback/{feed}/");
+    let all = subscriptions(rig.control).await;
+    let mut uris = all.iter().map(|one| one["callback"].as_str().unwrap());
+    let uri = uris.find(|uri| uri.contains(&marker)).unwrap();
+    uri[uri.find("/callback/").unwrap()..].to_owned()
+}
+
+/// The status that the callback listener gives.
+pub async fn post(rig: &Rig, ask: &Ask) -> u16 {
+    let mut connection = Connection::http2(callback(rig)).await;
+    connection.try_send(ask).await.unwrap().status
+}
+
+/// A notification as the core posts it.
+pub fn notification(path: &str, body: &Value) -> Ask {
+    Ask::identifier(body).path(path)
+}
+
+/// That the first subscriber uses another device.
+pub fn report() -> Value {
+    json!([{
+        "referenceId": 1, "eventType": "CHANGE_OF_SUPI_PEI_ASSOCIATION",
+        "timeStamp": "2026-06-15T08:00:00Z", "gpsi": "msisdn-123456789",
+        "report": {"newPei": OTHER_PEI},
+    }])
+}
+
+/// Notifications that had this outcome.
+pub async fn outcomes(rig: &Rig, outcome: &str) -> f64 {
+    let label = format!("outcome=\"{outcome}\"");
+    rig.bridge
+        .metric("pei_bridge_callback_requests_total", &[&label])
+        .await
 }

@@ -45,6 +45,11 @@ impl Raw {
         matches!(read.expect("the peer says or ends something"), Ok(length) if length > 0)
     }
 
+    /// Waits until the peer ends the connection, whatever it says before.
+    pub async fn until_end(&mut self) {
+        while self.more().await {}
+    }
+
     /// The next answer, or nothing at the end of the connection.
     pub async fn answer(&mut self) -> Option<Answer> {
         loop {
