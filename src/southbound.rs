@@ -4,7 +4,7 @@
 use std::sync::Arc;
 
 use adapters::bsf::Bsf;
-use adapters::nrf::{self, Criteria, N6Directory};
+use adapters::nrf::{self, Criteria, N6Directory, SubscriberDirectory};
 use adapters::sbi::{self, ApiRoot, Client, Instance, NfType, Route, Scp, ServiceName, Steps};
 use adapters::udm::Udm;
 use adapters::udm::events::UdmEvents;
@@ -14,7 +14,7 @@ use tokio::sync::watch;
 use tokio::time::Instant;
 use uuid::Uuid;
 
-use crate::config::{self, Config, Discovered, GpsiToSupi};
+use crate::config::{self, Config, ConsentMode, Discovered, GpsiToSupi};
 use crate::feeds::{Instances, SmfClients, Tellers};
 use crate::lookup::CoreFunctions;
 use crate::lookup::provisioned::{Provisioned, ProvisionedError};
@@ -104,6 +104,14 @@ impl Southbound {
             settings: &settings,
             metrics,
         };
+        // Whoever looks at the steps of one lookup sees the tokens that this one takes.
+        if steps.is_none()
+            && let Some(tokens) = &plan.tokens
+        {
+            consumed(config)
+                .into_iter()
+                .for_each(|service| tokens.keep(service));
+        }
         let udm = plan.client(Discovered::Udm, &core.udm);
         let bsf = core.has(Discovered::Bsf);
         let bsf = bsf.then(|| plan.client(Discovered::Bsf, &core.bsf));
@@ -121,6 +129,7 @@ impl Southbound {
             .collect();
         let bsf = bsf.as_ref().map(Bsf::new);
         let upf = upf.as_ref().map(|client| plan.upf(client, nrf.as_ref()));
+        let asked_udm = plan.udm(&udm, nrf.as_ref());
         // Subscriptions are kept by tasks in the background, which end when the workers have.
         let of_feeds = sbi::Settings {
             max_response_bytes: MAX_REPORT_BYTES,
@@ -150,7 +159,7 @@ impl Southbound {
         let tellers = telling.tellers(feeds, &udm, instances);
         Ok(Self {
             functions: CoreFunctions {
-                udm: Udm::new(udm.clone()),
+                udm: asked_udm,
                 bsf,
                 upf,
                 provisioned,
@@ -206,18 +215,33 @@ impl Plan<'_> {
     }
 
     fn upf(&self, client: &Client, nrf: Option<&Client>) -> Upf {
+        let by_address = self.core.discovery.upf_by_address;
         match nrf {
-            Some(nrf)
-                if self.core.discovery.upf_by_address
-                    && self.core.discovers(Discovered::Upf)
-                    && !self.core.scp_discovers =>
-            {
+            Some(nrf) if by_address && self.searches(Discovered::Upf) => {
                 let criteria = self.criteria(Discovered::Upf);
-                let directory = N6Directory::new(nrf, criteria, discovery(self.core));
+                let settings = discovery(self.core);
+                let directory = N6Directory::new(nrf, client, criteria, &settings);
                 Upf::with_directory(client, directory)
             }
             _ => Upf::new(client),
         }
+    }
+
+    fn udm(&self, client: &Client, nrf: Option<&Client>) -> Udm {
+        match nrf {
+            Some(nrf) if self.searches(Discovered::Udm) => {
+                let criteria = self.criteria(Discovered::Udm);
+                let settings = discovery(self.core);
+                let directory = SubscriberDirectory::new(nrf, client, criteria, &settings);
+                Udm::with_directory(client.clone(), directory)
+            }
+            _ => Udm::new(client.clone()),
+        }
+    }
+
+    /// Whether we search for the instances ourselves.
+    fn searches(&self, function: Discovered) -> bool {
+        self.core.discovers(function) && !self.core.scp_discovers
     }
 
     /// Who tells, as far as anybody is to.
@@ -286,6 +310,29 @@ impl Plan<'_> {
             nf_set: discovery.nf_set.clone(),
         }
     }
+}
+
+/// The services that are asked, as far as the configuration tells: their tokens are there before
+/// the first request is, so that an NRF that goes in between takes nothing away.
+fn consumed(config: &Config) -> Vec<ServiceName> {
+    let Config {
+        core,
+        feeds,
+        consent,
+        ..
+    } = config;
+    let translates = core.gpsi_to_supi == GpsiToSupi::Translation || feeds.equipment;
+    let asks_consent = consent.mode == ConsentMode::Core || feeds.consent;
+    let services = [
+        (ServiceName::NudmUecm, true),
+        (ServiceName::NudmSdm, translates || asks_consent),
+        (ServiceName::NudmEe, feeds.equipment),
+        (ServiceName::NbsfManagement, core.has(Discovered::Bsf)),
+        (ServiceName::NupfGueip, core.has(Discovered::Upf)),
+        (ServiceName::NsmfEventExposure, feeds.sessions),
+    ];
+    let consumed = services.into_iter().filter(|(_, is_asked)| *is_asked);
+    consumed.map(|(service, _)| service).collect()
 }
 
 fn discovery(core: &config::Core) -> nrf::DiscoverySettings {

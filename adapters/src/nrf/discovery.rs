@@ -4,8 +4,6 @@
 //! keeps what it has for as long as the NRF does not answer, or answers that there is nobody: an
 //! NRF that was started anew knows nobody until they register again.
 
-use std::collections::HashMap;
-use std::net::Ipv4Addr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -16,7 +14,7 @@ use uuid::Uuid;
 
 use super::search::{Criteria, Search};
 use super::{Backoff, PATIENCE};
-use crate::sbi::{ApiRoot, Client, Error, Instance};
+use crate::sbi::{Client, Instance};
 
 /// A result that states no period, or a longer one, is asked for again after so long.
 const LONGEST_PERIOD: Duration = Duration::from_hours(1);
@@ -156,12 +154,8 @@ impl Followed {
                 Ok(found) => {
                     backoff = Backoff::new();
                     nobody_logged = false;
+                    let period = found.period(settings.longest_period);
                     self.publish(found.instances);
-                    let period = found
-                        .validity_period
-                        .map_or(settings.longest_period, |seconds| {
-                            Duration::from_secs(seconds).min(settings.longest_period)
-                        });
                     period.mul_f64(REFRESH_AT)
                 }
                 Err(error) => {
@@ -203,91 +197,5 @@ impl Followed {
             let nf = self.criteria.nf_type.name();
             tracing::info!(nf, %nf_instance_id, "an instance has gone, says the NRF");
         }
-    }
-}
-
-/// Addresses whose UPF is remembered: those of a network's address translation are far fewer.
-const MOST_ADDRESSES: usize = 10_000;
-
-/// Which UPF has an address on its N6 side (`upf-n6-ip`).
-#[derive(Debug)]
-pub struct N6Directory {
-    search: Search,
-    criteria: Criteria,
-    settings: DiscoverySettings,
-    known: Mutex<HashMap<Ipv4Addr, Known>>,
-}
-
-#[derive(Debug, Clone)]
-struct Known {
-    roots: Arc<[ApiRoot]>,
-    fresh_until: Instant,
-}
-
-impl N6Directory {
-    /// Asks the NRF behind `client` for UPFs that fit.
-    pub fn new(client: &Client, criteria: Criteria, settings: DiscoverySettings) -> Self {
-        Self {
-            search: Search::new(client),
-            criteria,
-            settings,
-            known: Mutex::default(),
-        }
-    }
-
-    /// Where the UPFs are that have this address; none where the NRF knows of none. What was known
-    /// is good for as long as the NRF does not answer.
-    pub(crate) async fn upfs_of(
-        &self,
-        address: Ipv4Addr,
-        deadline: Instant,
-    ) -> Result<Arc<[ApiRoot]>, Error> {
-        let known = lock(&self.known).get(&address).cloned();
-        if let Some(known) = &known
-            && Instant::now() < known.fresh_until
-        {
-            return Ok(Arc::clone(&known.roots));
-        }
-        match self
-            .search
-            .by_n6_address(&self.criteria, address, deadline)
-            .await
-        {
-            Ok(found) => {
-                let roots = found.instances.into_iter().map(|one| one.root).collect();
-                let period = found
-                    .validity_period
-                    .map_or(self.settings.longest_period, |seconds| {
-                        Duration::from_secs(seconds).min(self.settings.longest_period)
-                    });
-                Ok(self.remember(address, roots, period))
-            }
-            Err(error) => known.map(|known| known.roots).ok_or(error),
-        }
-    }
-
-    fn remember(
-        &self,
-        address: Ipv4Addr,
-        roots: Arc<[ApiRoot]>,
-        period: Duration,
-    ) -> Arc<[ApiRoot]> {
-        let now = Instant::now();
-        let mut known = lock(&self.known);
-        if known.len() >= MOST_ADDRESSES {
-            known.retain(|_, known| now < known.fresh_until);
-        }
-        // All of them fresh: whoever asks for so many is none of ours.
-        if known.len() < MOST_ADDRESSES {
-            let fresh_until = now + period;
-            known.insert(
-                address,
-                Known {
-                    roots: Arc::clone(&roots),
-                    fresh_until,
-                },
-            );
-        }
-        roots
     }
 }

@@ -15,14 +15,17 @@ use super::connection::STREAM_WINDOW;
 use super::endpoint::{Endpoint, Lease, Shared};
 use super::hedging::Hedging;
 use super::metrics::Metrics;
-use super::pool::{Reach, Roster, Wish};
+use super::pool::{Reach, Roster, Served, Wish};
 use super::proxy::{Route, Scp};
 use super::request::{Question, Sender, Underway};
 use super::response::Answer;
 use super::retry_budget::RetryBudget;
 use super::selection::History;
 use super::tokens::Tokens;
-use super::{ApiRoot, Content, Error, Instance, NfType, Resource, Settings, Steps, proxy, steps};
+use super::{
+    ApiRoot, Content, Error, Instance, NfType, Resource, ServiceName, Settings, Steps, Subject,
+    proxy, steps,
+};
 
 /// The client of one network function with all its instances. Cheap to clone.
 ///
@@ -109,6 +112,38 @@ impl Client {
     /// From now on these are the instances. Requests under way are answered all the same.
     pub fn replace(&self, instances: Vec<Instance>) {
         self.inner.roster.replace(instances, &self.inner.shared);
+    }
+
+    /// These are instances as well, until the next [`Self::replace`].
+    pub(crate) fn include(&self, found: &[Instance]) {
+        self.inner.roster.include(found, &self.inner.shared);
+    }
+
+    /// Where the instances are that offer the service.
+    pub(crate) fn roots(&self, service: ServiceName) -> Vec<ApiRoot> {
+        let pool = self.inner.roster.pool();
+        let instances = pool.members.iter().map(|member| &member.instance);
+        instances
+            .filter(|instance| instance.services.contains(service))
+            .map(|instance| instance.root.clone())
+            .collect()
+    }
+
+    /// Whether an instance is at any of these apiRoots.
+    pub(crate) fn is_at_any(&self, roots: &[ApiRoot]) -> bool {
+        let pool = self.inner.roster.pool();
+        roots.iter().any(|root| pool.at(root).is_some())
+    }
+
+    /// By whom the subject is served, as far as the instances tell.
+    pub(crate) fn served(&self, service: ServiceName, subject: Subject<'_>) -> Served {
+        let wish = Wish {
+            service,
+            subject,
+            preferred: None,
+            may_probe: false,
+        };
+        self.inner.roster.pool().served(&wish)
     }
 
     /// Whether an HTTP/2 connection to any endpoint has ever been established, so that the function
@@ -251,7 +286,10 @@ impl Inner {
                 Next::WithNewToken(answer) => match (&self.tokens, &token) {
                     (Some(tokens), Some(token)) if !token_renewed => {
                         token_renewed = true;
-                        tokens.forget(question.service, token);
+                        let replaced = tokens.replace(question.service, token, deadline).await;
+                        if replaced.is_err() {
+                            return Ok(answer);
+                        }
                     }
                     _ => return Ok(answer),
                 },

@@ -36,6 +36,11 @@ impl Operation {
         }
     }
 
+    /// The service that it is part of.
+    pub(crate) fn service(&self) -> ServiceName {
+        self.service
+    }
+
     /// Asks an instance that serves `subject` for `path` and reads the answer, whatever its status,
     /// with `read`.
     ///

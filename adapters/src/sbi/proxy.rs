@@ -184,7 +184,7 @@ fn describe(subject: Subject<'_>, headers: &mut HeaderMap) {
     };
     match subject {
         Subject::Anybody | Subject::Among(_) => {}
-        Subject::Ue(ue) => {
+        Subject::Ue(ue) | Subject::UeAmong(ue, _) => {
             let name = match ue {
                 UeId::Supi(_) => &SUPI,
                 UeId::Gpsi(_) => &GPSI,

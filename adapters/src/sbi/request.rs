@@ -129,7 +129,7 @@ impl Sender {
             headers.insert(&SENDER_TIMESTAMP, timestamp);
         }
         if self.correlation_info
-            && let Subject::Ue(ue) = question.subject
+            && let Some(ue) = question.subject.ue()
             && let Some(info) = correlation_info(ue)
         {
             headers.insert(&CORRELATION_INFO, info);

@@ -8,8 +8,10 @@
 
 mod connections;
 mod core;
+mod directory;
 mod nrf;
 mod operations;
 mod peer;
 mod pools;
 mod retries;
+mod tokens;
