@@ -4,6 +4,7 @@
 //! keeps what it has for as long as the NRF does not answer, or answers that there is nobody: an
 //! NRF that was started anew knows nobody until they register again.
 
+use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -23,6 +24,11 @@ const SHORTEST_PERIOD: Duration = Duration::from_secs(1);
 /// Refreshed when this share of the period is over.
 const REFRESH_AT: f64 = 0.8;
 
+/// About as often as a heart-beat: so late is noticed that an NRF was started anew.
+const CHECK_PERIOD: Duration = Duration::from_secs(10);
+/// More instances than can go while one search is under way.
+const MOST_GONE: usize = 1024;
+
 /// How discovery is done.
 #[derive(Debug, Clone)]
 pub struct DiscoverySettings {
@@ -30,6 +36,9 @@ pub struct DiscoverySettings {
     pub shortest_period: Duration,
     /// The longest time until a search is repeated.
     pub longest_period: Duration,
+    /// Between two looks whether the NRF still has our subscriptions, where no heart-beat of ours
+    /// shows that it has forgotten them.
+    pub check_period: Duration,
 }
 
 impl Default for DiscoverySettings {
@@ -38,6 +47,7 @@ impl Default for DiscoverySettings {
         Self {
             shortest_period: SHORTEST_PERIOD,
             longest_period: LONGEST_PERIOD,
+            check_period: CHECK_PERIOD,
         }
     }
 }
@@ -61,6 +71,9 @@ struct Inner {
 pub(super) struct Followed {
     pub(super) criteria: Criteria,
     instances: watch::Sender<Arc<[Instance]>>,
+    /// Those that went while a search was under way, which may still name them. Held while
+    /// instances are changed.
+    gone: Mutex<BTreeSet<Uuid>>,
     /// Something has changed: search again.
     changed: Notify,
 }
@@ -84,6 +97,7 @@ impl Discovery {
         let followed = Arc::new(Followed {
             criteria,
             instances: sender,
+            gone: Mutex::default(),
             changed: Notify::new(),
         });
         lock(&self.inner.followed).push(Arc::clone(&followed));
@@ -102,6 +116,10 @@ impl Discovery {
                 client.replace(now);
             }
         });
+    }
+
+    pub(super) fn settings(&self) -> &DiscoverySettings {
+        &self.inner.settings
     }
 
     /// The functions that are followed.
@@ -134,6 +152,7 @@ impl Followed {
         let mut backoff = Backoff::new();
         let mut nobody_logged = false;
         loop {
+            lock(&self.gone).clear();
             let deadline = Instant::now() + PATIENCE;
             let wait = match search.instances(&self.criteria, deadline).await {
                 Ok(found) if found.instances.is_empty() => {
@@ -172,7 +191,9 @@ impl Followed {
         }
     }
 
-    fn publish(&self, found: Vec<Instance>) {
+    fn publish(&self, mut found: Vec<Instance>) {
+        let gone = lock(&self.gone);
+        found.retain(|instance| instance.nf_instance_id.is_none_or(|id| !gone.contains(&id)));
         let (nf, instances) = (self.criteria.nf_type.name(), found.len());
         let before = self.instances.borrow().len();
         if before != instances {
@@ -182,6 +203,10 @@ impl Followed {
     }
 
     fn remove(&self, nf_instance_id: Uuid) {
+        let mut gone = lock(&self.gone);
+        if gone.len() < MOST_GONE {
+            gone.insert(nf_instance_id);
+        }
         let removed = self.instances.send_if_modified(|instances| {
             let is_other = |instance: &Instance| instance.nf_instance_id != Some(nf_instance_id);
             let left: Arc<[Instance]> = instances

@@ -12,9 +12,10 @@ use http::{HeaderValue, Request, StatusCode};
 use tokio::time::Instant;
 
 use super::connection::STREAM_WINDOW;
-use super::endpoint::{Endpoint, Lease, Shared};
+use super::endpoint::{Lease, Shared, is_failure};
 use super::hedging::Hedging;
 use super::metrics::Metrics;
+use super::overload::Whose;
 use super::pool::{Reach, Roster, Served, Wish};
 use super::proxy::{Route, Scp};
 use super::request::{Question, Sender, Underway};
@@ -322,6 +323,7 @@ impl Inner {
             lease,
             target,
             shared: &self.shared,
+            proxy: self.route.proxy().map(Scp::shared),
             begun: Instant::now(),
             is_settled: false,
         })
@@ -403,15 +405,13 @@ impl Inner {
                 return Next::Again(Err(Error::Unreachable));
             }
             Err(Failure::Final(error)) => {
-                attempt.producer().fail(attempt.is_probe(), attempt.shared);
+                attempt.fail();
                 return Next::Done(Err(error));
             }
         };
         match answer.status() {
             StatusCode::SERVICE_UNAVAILABLE => {
-                let producer = attempt.producer();
-                producer.rest(&self.shared, answer.retry_after());
-                history.refuse(producer.number());
+                history.refuse(attempt.rest(&answer));
                 if self.is_another_at_hand(question, history) {
                     Next::Again(Ok(answer))
                 } else {
@@ -419,7 +419,7 @@ impl Inner {
                 }
             }
             StatusCode::TEMPORARY_REDIRECT | StatusCode::PERMANENT_REDIRECT => {
-                match self.redirection(&answer) {
+                match self.redirection(question, &answer) {
                     Some(resource) => Next::Elsewhere(Box::new(resource), answer),
                     None => Next::Done(Ok(answer)),
                 }
@@ -430,8 +430,12 @@ impl Inner {
     }
 
     /// Where the answer sends us, if that is to one of the instances: a core's own address space is
-    /// what configuration and NRF name, and nobody else is told whom we ask about.
-    fn redirection(&self, answer: &Answer) -> Option<Resource> {
+    /// what configuration and NRF name, and nobody else is told whom we ask about. A proxy that
+    /// chooses is told where to go on (TS 29.500 6.10.9), and goes nowhere else than before.
+    fn redirection(&self, question: &Question<'_>, answer: &Answer) -> Option<Resource> {
+        if let Route::Delegated(scp, _) = &self.route {
+            return answer.redirection_by(scp, question.path);
+        }
         let pool = self.roster.pool();
         pool.members
             .iter()
@@ -444,8 +448,10 @@ impl Inner {
             ..question.wish(None)
         };
         match &self.route {
-            Route::Direct | Route::Proxy(_) => {
+            Route::Direct => self.roster.has_another(&wish, history, &self.shared),
+            Route::Proxy(scp) => {
                 self.roster.has_another(&wish, history, &self.shared)
+                    && scp.has_another(&wish, history)
             }
             Route::Delegated(scp, _) => scp.has_another(&wish, history),
         }
@@ -482,14 +488,25 @@ struct Attempt<'a> {
     /// The instance that was chosen behind a proxy.
     target: Option<Lease>,
     shared: &'a Shared,
+    /// What the proxies share, where it goes through one.
+    proxy: Option<&'a Shared>,
     begun: Instant,
     is_settled: bool,
 }
 
 impl Attempt<'_> {
-    /// Who is meant by what the answer says of the instance.
-    fn producer(&self) -> &Endpoint {
-        &self.target.as_ref().unwrap_or(&self.lease).member.endpoint
+    /// Who answers it, as far as that is known: a proxy may have chosen.
+    fn producer(&self) -> Option<&Lease> {
+        match (&self.target, self.proxy) {
+            (Some(target), _) => Some(target),
+            (None, None) => Some(&self.lease),
+            (None, Some(_)) => None,
+        }
+    }
+
+    /// Whether the answer is that of the proxy itself.
+    fn is_of_proxy(&self, answer: &Answer) -> bool {
+        self.proxy.is_some() && proxy::is_of_proxy(answer.headers())
     }
 
     /// Where the instance is that was chosen behind a proxy.
@@ -499,16 +516,57 @@ impl Attempt<'_> {
             .map(|target| &target.member.instance.root)
     }
 
-    fn is_probe(&self) -> bool {
-        self.target.as_ref().unwrap_or(&self.lease).is_probe
-    }
-
     fn settle(&mut self, answer: &Answer) {
         self.is_settled = true;
         let took = self.begun.elapsed();
         let (status, headers) = (answer.status(), answer.headers());
-        self.producer()
-            .judge(status, headers, took, self.is_probe(), self.shared);
+        if let Some(shared) = self.proxy {
+            let Lease {
+                member, is_probe, ..
+            } = &self.lease;
+            member.endpoint.press(headers, Whose::Proxy, shared);
+            // What a proxy passes on is no fault of its own.
+            if is_failure(status) && self.is_of_proxy(answer) {
+                return member.endpoint.fail(*is_probe, shared);
+            }
+            member.endpoint.pass();
+        }
+        if let Some(Lease {
+            member, is_probe, ..
+        }) = self.producer()
+        {
+            let whose = Whose::Producer(member.instance.nf_instance_id);
+            member.endpoint.press(headers, whose, self.shared);
+            member.endpoint.judge(status, took, *is_probe, self.shared);
+        }
+    }
+
+    /// There is no answer that could be used, from whomever: of a proxy that chooses, nobody else
+    /// is known.
+    fn fail(&self) {
+        let (lease, shared) = match self.producer() {
+            Some(producer) => (producer, self.shared),
+            None => (&self.lease, self.proxy.unwrap_or(self.shared)),
+        };
+        lease.member.endpoint.fail(lease.is_probe, shared);
+    }
+
+    /// Lets whoever answered 503 rest, and says who is not to be asked again: the proxy where it
+    /// chose who that was, for another one may choose another.
+    fn rest(&self, answer: &Answer) -> usize {
+        let seconds = answer.retry_after();
+        let proxy = &self.lease.member.endpoint;
+        match (self.proxy, self.producer()) {
+            (Some(shared), _) if self.is_of_proxy(answer) => {
+                proxy.rest(shared, seconds);
+                proxy.number()
+            }
+            (_, Some(producer)) => {
+                producer.member.endpoint.rest(self.shared, seconds);
+                producer.member.endpoint.number()
+            }
+            (_, None) => proxy.number(),
+        }
     }
 }
 
@@ -517,7 +575,7 @@ impl Drop for Attempt<'_> {
     fn drop(&mut self) {
         let slow = self.shared.settings.outlier.slow;
         if !self.is_settled && !slow.is_zero() && self.begun.elapsed() > slow {
-            self.producer().fail(self.is_probe(), self.shared);
+            self.fail();
         }
     }
 }

@@ -7,11 +7,12 @@ use std::time::{Duration, SystemTime};
 use bytes::{Bytes, BytesMut};
 use h2::RecvStream;
 use http::header::{CACHE_CONTROL, CONTENT_TYPE, DATE, LOCATION, RETRY_AFTER};
+use http::uri::PathAndQuery;
 use http::{HeaderMap, StatusCode};
 use jiff::Timestamp;
 use serde::Deserialize;
 
-use super::{ApiRoot, Error, Resource, Route, date};
+use super::{ApiRoot, Error, Resource, Route, Scp, date};
 
 /// A complete answer with any status.
 #[derive(Debug)]
@@ -78,6 +79,14 @@ impl Answer {
     /// What the answer redirects to, if that is at `root`.
     pub(super) fn redirection(&self, root: &ApiRoot) -> Option<Resource> {
         Resource::within(self.headers.get(LOCATION)?, root)
+    }
+
+    /// What the answer to a request for `path` redirects to, for a proxy to go there.
+    pub(super) fn redirection_by(&self, scp: &Scp, path: &PathAndQuery) -> Option<Resource> {
+        let there = Resource::moved(self.headers.get(LOCATION)?, path)?;
+        // Another proxy chooses by itself, as the first one would have.
+        let is_proxy = there.root().is_some_and(|root| scp.is_at(root));
+        Some(if is_proxy { there.of_anybody() } else { there })
     }
 
     /// The resource that was made (201), where the core says where it is.

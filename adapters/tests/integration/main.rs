@@ -14,4 +14,5 @@ mod operations;
 mod peer;
 mod pools;
 mod retries;
+mod scp;
 mod tokens;
