@@ -146,7 +146,7 @@ impl Southbound {
         let registration = nrf
             .as_ref()
             .filter(|_| registers)
-            .map(|nrf| nrf::Registration::start(nrf, profile(core, settings.nf_instance_id)));
+            .map(|nrf| nrf::Registration::start(nrf, profile(config, settings.nf_instance_id)));
         let instances = nrf.zip(telling.discovery.clone()).map(|(nrf, discovery)| {
             let registered = registration.as_ref().map(nrf::Registration::generation);
             Instances {
@@ -377,8 +377,8 @@ fn settings(core: &config::Core, drivers: Vec<Handle>) -> Result<sbi::Settings, 
     })
 }
 
-fn profile(core: &config::Core, nf_instance_id: Uuid) -> nrf::NfProfile {
-    let registration = core.registration.clone();
+fn profile(config: &Config, nf_instance_id: Uuid) -> nrf::NfProfile {
+    let registration = config.core.registration.clone();
     nrf::NfProfile {
         nf_instance_id,
         nf_type: registration.nf_type,
@@ -389,5 +389,22 @@ fn profile(core: &config::Core, nf_instance_id: Uuid) -> nrf::NfProfile {
         ipv6_addresses: registration.ipv6_addresses,
         locality: registration.locality,
         nf_sets: registration.nf_sets,
+        callback: callback(&config.callback),
     }
+}
+
+/// Where the core finds the callback listener, if that is known before it listens.
+fn callback(callback: &config::Callback) -> Option<ApiRoot> {
+    let listen = callback.listen?;
+    if let Some(uri) = &callback.uri {
+        return Some(uri.clone());
+    }
+    let is_certain = listen.port() != 0 && !listen.ip().is_unspecified();
+    let scheme = if callback.tls.is_some() {
+        "https"
+    } else {
+        "http"
+    };
+    let root = format!("{scheme}://{listen}").parse().ok();
+    root.filter(|_| is_certain)
 }

@@ -16,7 +16,7 @@ use super::endpoint::{Lease, Shared, is_failure};
 use super::hedging::Hedging;
 use super::metrics::Metrics;
 use super::overload::Whose;
-use super::pool::{Reach, Roster, Served, Wish};
+use super::pool::{Producer, Reach, Roster, Served, Wish};
 use super::proxy::{Route, Scp};
 use super::request::{Question, Sender, Underway};
 use super::response::Answer;
@@ -357,6 +357,9 @@ impl Inner {
             let chosen = delegated.then(|| proxy::chosen(answer.headers()));
             steps.answered(answer.status().as_u16(), chosen);
         }
+        if question.observed.tells_producer {
+            answer.given_by(attempt.giver(&answer));
+        }
         if answer.status() == StatusCode::CREATED {
             let known = resource.and_then(Resource::root).or(attempt.target());
             let asked = known.unwrap_or(&attempt.lease.member.instance.root);
@@ -501,6 +504,17 @@ impl Attempt<'_> {
             (Some(target), _) => Some(target),
             (None, None) => Some(&self.lease),
             (None, Some(_)) => None,
+        }
+    }
+
+    /// Who gave the answer, by the nearest name that is known.
+    fn giver(&self, answer: &Answer) -> Producer {
+        match self.producer() {
+            Some(producer) => Producer::Chosen(Arc::clone(&producer.member)),
+            None => match proxy::chosen(answer.headers()) {
+                (_, Some(id)) => Producer::Named(id),
+                (_, None) => Producer::Behind(Arc::clone(&self.lease.member)),
+            },
         }
     }
 

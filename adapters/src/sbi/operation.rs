@@ -20,6 +20,7 @@ pub(crate) struct Operation {
     client: Client,
     service: ServiceName,
     name: &'static str,
+    tells_producer: bool,
     metrics: Arc<OperationMetrics>,
     log_allowance: Arc<LogAllowance>,
 }
@@ -31,8 +32,17 @@ impl Operation {
             client: client.clone(),
             service,
             name,
+            tells_producer: false,
             metrics: Arc::new(metrics),
             log_allowance: Arc::new(LogAllowance::new()),
+        }
+    }
+
+    /// The same operation, with answers that say who gave them.
+    pub(crate) fn telling_producer(&self) -> Self {
+        Self {
+            tells_producer: true,
+            ..self.clone()
         }
     }
 
@@ -95,6 +105,7 @@ impl Operation {
             observed: Observed {
                 steps,
                 trace: span.as_ref().map(Span::context),
+                tells_producer: self.tells_producer,
             },
             ..question
         };

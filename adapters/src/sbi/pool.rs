@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use arc_swap::ArcSwap;
 use tokio::task::JoinSet;
+use uuid::Uuid;
 
 use super::endpoint::{Endpoint, Lease, Shared};
 use super::instance::{Fit, Instance, Serves, Subject};
@@ -17,7 +18,7 @@ const MOST_INCLUDED: usize = 256;
 
 /// An instance with its connections.
 #[derive(Debug)]
-pub(super) struct Member {
+pub(crate) struct Member {
     pub(super) instance: Instance,
     pub(super) endpoint: Arc<Endpoint>,
 }
@@ -31,6 +32,64 @@ impl Member {
             && wish.subject.allows(&instance.root)
             && fit.is_none_or(|fit| instance.serves.fit(wish.subject) == fit)
             && !history.is_refused(self.endpoint.number())
+    }
+}
+
+/// Who gave an answer.
+#[derive(Debug, Clone)]
+pub(crate) enum Producer {
+    /// An instance that we chose.
+    Chosen(Arc<Member>),
+    /// One that a proxy chose and named.
+    Named(Uuid),
+    /// One that a proxy chose: all behind it are the same to us.
+    Behind(Arc<Member>),
+}
+
+/// By what a producer is known again.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum ProducerId {
+    /// By its NF instance identifier.
+    Instance(Uuid),
+    /// By where it is, or its proxy.
+    Root(ApiRoot),
+}
+
+impl Producer {
+    /// By what it is known again.
+    pub(crate) fn id(&self) -> ProducerId {
+        match self {
+            Self::Named(id) => ProducerId::Instance(*id),
+            Self::Chosen(member) | Self::Behind(member) => {
+                let instance = &member.instance;
+                let root = || ProducerId::Root(instance.root.clone());
+                instance
+                    .nf_instance_id
+                    .map_or_else(root, ProducerId::Instance)
+            }
+        }
+    }
+
+    /// Whether it is the one that is known by this.
+    pub(crate) fn is(&self, id: &ProducerId) -> bool {
+        match (self, id) {
+            (Self::Named(own), ProducerId::Instance(id)) => own == id,
+            (Self::Chosen(member) | Self::Behind(member), ProducerId::Instance(id)) => {
+                member.instance.nf_instance_id == Some(*id)
+            }
+            (Self::Chosen(member) | Self::Behind(member), ProducerId::Root(root)) => {
+                member.instance.nf_instance_id.is_none() && member.instance.root == *root
+            }
+            (Self::Named(_), ProducerId::Root(_)) => false,
+        }
+    }
+
+    /// Where it is, if we are the ones who choose it.
+    pub(crate) fn root(&self) -> Option<&ApiRoot> {
+        match self {
+            Self::Chosen(member) => Some(&member.instance.root),
+            Self::Named(_) | Self::Behind(_) => None,
+        }
     }
 }
 

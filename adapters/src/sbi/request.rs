@@ -48,6 +48,8 @@ pub(super) struct Observed<'a> {
     pub(super) steps: Option<&'a CallSteps>,
     /// The trace that it is part of.
     pub(super) trace: Option<&'a TraceContext>,
+    /// Whether the answer is to say who gave it.
+    pub(super) tells_producer: bool,
 }
 
 impl<'a> Question<'a> {

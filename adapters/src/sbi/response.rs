@@ -12,7 +12,7 @@ use http::{HeaderMap, StatusCode};
 use jiff::Timestamp;
 use serde::Deserialize;
 
-use super::{ApiRoot, Error, Resource, Route, Scp, date};
+use super::{ApiRoot, Error, Producer, Resource, Route, Scp, date};
 
 /// A complete answer with any status.
 #[derive(Debug)]
@@ -22,6 +22,8 @@ pub(crate) struct Answer {
     body: Bytes,
     /// What was made, where something was.
     created: Option<Box<Resource>>,
+    /// Who gave it, where that was asked for.
+    producer: Option<Box<Producer>>,
 }
 
 impl Answer {
@@ -59,6 +61,7 @@ impl Answer {
             headers: parts.headers,
             body: rest.map_or(body, BytesMut::freeze),
             created: None,
+            producer: None,
         })
     }
 
@@ -92,6 +95,16 @@ impl Answer {
     /// The resource that was made (201), where the core says where it is.
     pub(crate) fn created(&self) -> Option<&Resource> {
         self.created.as_deref()
+    }
+
+    /// Notes who gave it.
+    pub(super) fn given_by(&mut self, producer: Producer) {
+        self.producer = Some(Box::new(producer));
+    }
+
+    /// Who gave it, where the operation tells that.
+    pub(crate) fn producer(&self) -> Option<&Producer> {
+        self.producer.as_deref()
     }
 
     pub(super) fn headers(&self) -> &HeaderMap {
@@ -237,6 +250,7 @@ mod tests {
             headers,
             body: Bytes::from_static(body.as_bytes()),
             created: None,
+            producer: None,
         }
     }
 

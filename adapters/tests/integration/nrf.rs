@@ -31,6 +31,7 @@ fn profile() -> NfProfile {
         ipv6_addresses: Vec::new(),
         locality: Some("north".to_owned()),
         nf_sets: Vec::new(),
+        callback: None,
     }
 }
 
@@ -83,6 +84,48 @@ async fn a_registration_is_put_kept_up_and_deleted() {
     );
     assert_eq!(delete.method, "DELETE");
     assert!(!delete.headers.contains_key("content-type"));
+}
+
+#[tokio::test]
+async fn the_callback_listener_is_registered_where_it_can_be_found() {
+    for (callback, place) in [
+        (
+            "http://192.0.2.1:9000",
+            Some(json!({"scheme": "http",
+                "ipEndPoints": [{"ipv4Address": "192.0.2.1", "port": 9000}]})),
+        ),
+        (
+            "https://[2001:db8::5]/pre/fix",
+            Some(json!({"scheme": "https", "apiPrefix": "/pre/fix",
+                "ipEndPoints": [{"ipv6Address": "2001:db8::5", "port": 443}]})),
+        ),
+        (
+            "https://bridge.example",
+            Some(json!({"scheme": "https", "fqdn": "bridge.example",
+                "ipEndPoints": [{"port": 443}]})),
+        ),
+        ("http://bridge:9000", None),
+    ] {
+        let core = Core::start(|_, _| Reply::json(201, r#"{"heartBeatTimer":60}"#)).await;
+        let profile = NfProfile {
+            callback: Some(callback.parse().unwrap()),
+            ..profile()
+        };
+        let _registration = Registration::start(&nrf(&core), profile);
+        eventually("registered", || !core.asked().is_empty()).await;
+        let mut registered = core.asked()[0].json();
+        let services = registered["nfServices"].take();
+        let expected = place.map(|mut place| {
+            let more = json!({"serviceName": "pei-bridge-callback",
+                "serviceInstanceId": "pei-bridge-callback", "nfServiceStatus": "REGISTERED",
+                "versions": [{"apiVersionInUri": "v1", "apiFullVersion": "1.0.0"}],
+                "allowedNfTypes": ["NRF", "SMF", "UDM"]});
+            let members = place.as_object_mut().unwrap();
+            members.extend(more.as_object().unwrap().clone());
+            json!([place])
+        });
+        assert_eq!(services, json!(expected), "{callback}");
+    }
 }
 
 #[tokio::test]
