@@ -4,7 +4,7 @@
 use std::sync::Arc;
 
 use adapters::bsf::Bsf;
-use adapters::nrf::{self, Criteria, N6Directory};
+use adapters::nrf::{self, Criteria, N6Directory, SubscriberDirectory};
 use adapters::sbi::{self, ApiRoot, Client, Instance, NfType, Route, Scp, ServiceName, Steps};
 use adapters::udm::Udm;
 use adapters::udm::events::UdmEvents;
@@ -14,7 +14,7 @@ use tokio::sync::watch;
 use tokio::time::Instant;
 use uuid::Uuid;
 
-use crate::config::{self, Config, Discovered, GpsiToSupi};
+use crate::config::{self, Config, ConsentMode, Discovered, GpsiToSupi};
 use crate::feeds::{Instances, TellerClients, Tellers};
 use crate::lookup::CoreFunctions;
 use crate::lookup::provisioned::{Provisioned, ProvisionedError};
@@ -104,6 +104,14 @@ impl Southbound {
             settings: &settings,
             metrics,
         };
+        // Whoever looks at the steps of one lookup sees the tokens that this one takes.
+        if steps.is_none()
+            && let Some(tokens) = &plan.tokens
+        {
+            consumed(config)
+                .into_iter()
+                .for_each(|service| tokens.keep(service));
+        }
         let udm = plan.client(Discovered::Udm, &core.udm);
         let bsf = core.has(Discovered::Bsf);
         let bsf = bsf.then(|| plan.client(Discovered::Bsf, &core.bsf));
@@ -121,6 +129,7 @@ impl Southbound {
             .collect();
         let bsf = bsf.as_ref().map(Bsf::new);
         let upf = upf.as_ref().map(|client| plan.upf(client, nrf.as_ref()));
+        let asked_udm = plan.udm(&udm, nrf.as_ref());
         // Subscriptions are kept by tasks in the background, which end when the workers have.
         let of_feeds = sbi::Settings {
             max_response_bytes: MAX_REPORT_BYTES,
@@ -139,7 +148,7 @@ impl Southbound {
         let registration = nrf
             .as_ref()
             .filter(|_| registers)
-            .map(|nrf| nrf::Registration::start(nrf, profile(core, settings.nf_instance_id)));
+            .map(|nrf| nrf::Registration::start(nrf, profile(config, settings.nf_instance_id)));
         let instances = nrf.zip(telling.discovery.clone()).map(|(nrf, discovery)| {
             let registered = registration.as_ref().map(nrf::Registration::generation);
             Instances {
@@ -152,7 +161,7 @@ impl Southbound {
         let tellers = telling.tellers(feeds, &udm, instances);
         Ok(Self {
             functions: CoreFunctions {
-                udm: Udm::new(udm.clone()),
+                udm: asked_udm,
                 bsf,
                 upf,
                 provisioned,
@@ -208,18 +217,33 @@ impl Plan<'_> {
     }
 
     fn upf(&self, client: &Client, nrf: Option<&Client>) -> Upf {
+        let by_address = self.core.discovery.upf_by_address;
         match nrf {
-            Some(nrf)
-                if self.core.discovery.upf_by_address
-                    && self.core.discovers(Discovered::Upf)
-                    && !self.core.scp_discovers =>
-            {
+            Some(nrf) if by_address && self.searches(Discovered::Upf) => {
                 let criteria = self.criteria(Discovered::Upf);
-                let directory = N6Directory::new(nrf, criteria, discovery(self.core));
+                let settings = discovery(self.core);
+                let directory = N6Directory::new(nrf, client, criteria, &settings);
                 Upf::with_directory(client, directory)
             }
             _ => Upf::new(client),
         }
+    }
+
+    fn udm(&self, client: &Client, nrf: Option<&Client>) -> Udm {
+        match nrf {
+            Some(nrf) if self.searches(Discovered::Udm) => {
+                let criteria = self.criteria(Discovered::Udm);
+                let settings = discovery(self.core);
+                let directory = SubscriberDirectory::new(nrf, client, criteria, &settings);
+                Udm::with_directory(client.clone(), directory)
+            }
+            _ => Udm::new(client.clone()),
+        }
+    }
+
+    /// Whether we search for the instances ourselves.
+    fn searches(&self, function: Discovered) -> bool {
+        self.core.discovers(function) && !self.core.scp_discovers
     }
 
     /// Who tells, as far as anybody is to.
@@ -302,6 +326,29 @@ impl Plan<'_> {
     }
 }
 
+/// The services that are asked, as far as the configuration tells: their tokens are there before
+/// the first request is, so that an NRF that goes in between takes nothing away.
+fn consumed(config: &Config) -> Vec<ServiceName> {
+    let Config {
+        core,
+        feeds,
+        consent,
+        ..
+    } = config;
+    let translates = core.gpsi_to_supi == GpsiToSupi::Translation || feeds.equipment;
+    let asks_consent = consent.mode == ConsentMode::Core || feeds.consent;
+    let services = [
+        (ServiceName::NudmUecm, true),
+        (ServiceName::NudmSdm, translates || asks_consent),
+        (ServiceName::NudmEe, feeds.equipment),
+        (ServiceName::NbsfManagement, core.has(Discovered::Bsf)),
+        (ServiceName::NupfGueip, core.has(Discovered::Upf)),
+        (ServiceName::NsmfEventExposure, feeds.sessions),
+    ];
+    let consumed = services.into_iter().filter(|(_, is_asked)| *is_asked);
+    consumed.map(|(service, _)| service).collect()
+}
+
 fn discovery(core: &config::Core) -> nrf::DiscoverySettings {
     nrf::DiscoverySettings {
         longest_period: core.discovery.longest_period,
@@ -344,8 +391,8 @@ fn settings(core: &config::Core, drivers: Vec<Handle>) -> Result<sbi::Settings, 
     })
 }
 
-fn profile(core: &config::Core, nf_instance_id: Uuid) -> nrf::NfProfile {
-    let registration = core.registration.clone();
+fn profile(config: &Config, nf_instance_id: Uuid) -> nrf::NfProfile {
+    let registration = config.core.registration.clone();
     nrf::NfProfile {
         nf_instance_id,
         nf_type: registration.nf_type,
@@ -356,5 +403,22 @@ fn profile(core: &config::Core, nf_instance_id: Uuid) -> nrf::NfProfile {
         ipv6_addresses: registration.ipv6_addresses,
         locality: registration.locality,
         nf_sets: registration.nf_sets,
+        callback: callback(&config.callback),
     }
+}
+
+/// Where the core finds the callback listener, if that is known before it listens.
+fn callback(callback: &config::Callback) -> Option<ApiRoot> {
+    let listen = callback.listen?;
+    if let Some(uri) = &callback.uri {
+        return Some(uri.clone());
+    }
+    let is_certain = listen.port() != 0 && !listen.ip().is_unspecified();
+    let scheme = if callback.tls.is_some() {
+        "https"
+    } else {
+        "http"
+    };
+    let root = format!("{scheme}://{listen}").parse().ok();
+    root.filter(|_| is_certain)
 }

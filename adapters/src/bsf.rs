@@ -1,8 +1,11 @@
 //! The BSF: whose session an address is (TS 29.521, `Nbsf_Management`).
 
+mod dialect;
+
 use std::borrow::Cow;
 use std::net::{Ipv4Addr, Ipv6Addr};
-use std::sync::{Arc, Once, OnceLock};
+use std::slice;
+use std::sync::{Arc, Once};
 
 use device::{Gpsi, Supi};
 use http::StatusCode;
@@ -10,15 +13,19 @@ use prometheus::IntCounter;
 use serde::Deserialize;
 use tokio::time::Instant;
 
+use dialect::{Dialect, Dialects};
+
 use crate::identifiers::{gpsi, supi};
 use crate::sbi::{
-    Answer, Client, Error, Fact, Facts, Operation, Path, ServiceName, Subject, from_json,
+    Answer, Client, Error, Fact, Facts, Operation, Path, Producer, ServiceName, Subject, from_json,
 };
 
 /// The BSF as a consumer of `Nbsf_Management` sees it. Cheap to clone.
 #[derive(Debug, Clone)]
 pub struct Bsf {
     get_pcf_bindings: Operation,
+    /// The same, with answers that say which BSF gave them.
+    get_pcf_bindings_of: Operation,
     state: Arc<State>,
 }
 
@@ -75,12 +82,15 @@ impl Bsf {
             logged: Once::new(),
         };
         let state = State {
-            dialect: OnceLock::new(),
+            dialects: Dialects::default(),
             nameless_200: nameless("200"),
             nameless_204: nameless("204"),
         };
+        let get_pcf_bindings =
+            Operation::new(client, ServiceName::NbsfManagement, "GetPCFBindings");
         Self {
-            get_pcf_bindings: Operation::new(client, ServiceName::NbsfManagement, "GetPCFBindings"),
+            get_pcf_bindings_of: get_pcf_bindings.telling_producer(),
+            get_pcf_bindings,
             state: Arc::new(state),
         }
     }
@@ -93,84 +103,82 @@ impl Bsf {
         ip_domain: Option<&str>,
         deadline: Instant,
     ) -> Result<Option<Ipv4Binding>, Error> {
-        let mut path = Path::new(PCF_BINDINGS)
+        let mut path = Path::new(dialect::PCF_BINDINGS)
             .literal("ipv4Addr=")
             .address(address);
         if let Some(ip_domain) = ip_domain {
             path = path.literal("&ipDomain=").value(ip_domain);
         }
         let subject = Subject::Ipv4(address, ip_domain);
-        let found = self.ask(path, subject, On400::Fail, deadline).await?;
+        let read = |answer: &Answer| self.state.read(answer, On400::Fail);
+        let found = self
+            .get_pcf_bindings
+            .get(path, subject, deadline, read)
+            .await?;
         found.session().map(|found| found.of(address)).transpose()
     }
 
     /// The binding of the session with this IPv6 address (`GetPCFBindings`).
     ///
-    /// Learns in which dialect this BSF is to be asked: until one has found something, a BSF that
+    /// Learns in which dialect each BSF is to be asked: until one has found something, a BSF that
     /// finds nothing in the one, or refuses it, is asked in the other.
     pub async fn pcf_binding_ipv6(
         &self,
         address: Ipv6Addr,
         deadline: Instant,
     ) -> Result<Option<PcfBinding>, Error> {
-        let subject = Subject::Ipv6(address);
-        if let Some(known) = self.state.dialect.get() {
-            let path = known.path(address);
-            let found = self.ask(path, subject, On400::Fail, deadline).await?;
-            return Ok(found.binding());
-        }
-        let mut on_400 = On400::Tolerate;
-        for dialect in [Dialect::Address, Dialect::Prefix] {
-            let path = dialect.path(address);
-            match self.ask(path, subject, on_400, deadline).await? {
-                Found::Nothing => {}
-                // Refused in both, it is not the dialect that is wrong.
-                Found::Refused => on_400 = On400::Fail,
-                found @ (Found::Binding(_) | Found::NoSubscriber) => {
-                    // Another request may have learned it at the same time.
-                    let _ = self.state.dialect.set(dialect);
-                    return Ok(found.binding());
-                }
+        let any = Subject::Ipv6(address);
+        let first = self.state.dialects.usual();
+        let said = self.ask(first, address, any, false, deadline).await?;
+        let was_refused = match said.found {
+            Found::Binding(_) | Found::NoSubscriber => {
+                self.state.dialects.learn(said.by.as_deref(), first);
+                return Ok(said.found.binding());
             }
+            Found::Nothing if self.state.dialects.of(said.by.as_deref()) == Some(first) => {
+                return Ok(None);
+            }
+            Found::Nothing => false,
+            Found::Refused => true,
+        };
+        // The one that may not have understood; behind a proxy that chooses, perhaps another one.
+        let root = said.by.as_deref().and_then(Producer::root);
+        let same = root.map_or(any, |root| Subject::Among(slice::from_ref(root)));
+        let second = first.other();
+        let said = self
+            .ask(second, address, same, was_refused, deadline)
+            .await?;
+        if matches!(said.found, Found::Binding(_) | Found::NoSubscriber) {
+            self.state.dialects.learn(said.by.as_deref(), second);
         }
-        Ok(None)
+        Ok(said.found.binding())
     }
 
+    /// Asks in one dialect. Refused in both, it is not the dialect that is wrong; nor is it where
+    /// that is the one which this BSF understands.
     async fn ask(
         &self,
-        path: Path,
+        dialect: Dialect,
+        address: Ipv6Addr,
         subject: Subject<'_>,
-        on_400: On400,
+        was_refused: bool,
         deadline: Instant,
-    ) -> Result<Found, Error> {
-        let read = |answer: &Answer| self.state.read(answer, on_400);
-        self.get_pcf_bindings
-            .get(path, subject, deadline, read)
+    ) -> Result<Said, Error> {
+        let read = |answer: &Answer| {
+            let by = answer.producer();
+            let understands = self.state.dialects.of(by) == Some(dialect);
+            let on_400 = if was_refused || understands {
+                On400::Fail
+            } else {
+                On400::Tolerate
+            };
+            let found = self.state.read(answer, on_400)?;
+            let by = by.cloned().map(Box::new);
+            Ok(Said { found, by })
+        };
+        self.get_pcf_bindings_of
+            .get(dialect.path(address), subject, deadline, read)
             .await
-    }
-}
-
-const PCF_BINDINGS: &str = "/nbsf-management/v1/pcfBindings?";
-
-/// How a BSF wants to be asked for the session of an IPv6 address.
-#[derive(Debug, Clone, Copy)]
-enum Dialect {
-    /// For the address as a /128, as TS 29.521 says.
-    Address,
-    /// For the /64 that contains it.
-    Prefix,
-}
-
-impl Dialect {
-    fn path(self, address: Ipv6Addr) -> Path {
-        let path = Path::new(PCF_BINDINGS).literal("ipv6Prefix=");
-        match self {
-            Self::Address => path.address(address).literal("%2F128"),
-            Self::Prefix => {
-                let prefix = Ipv6Addr::from_bits(address.to_bits() & (u128::MAX << 64));
-                path.address(prefix).literal("%2F64")
-            }
-        }
     }
 }
 
@@ -202,6 +210,18 @@ impl Found {
 
     fn binding(self) -> Option<PcfBinding> {
         self.session().map(|session| session.subscriber)
+    }
+}
+
+/// What an answer says, and whose it is.
+struct Said {
+    found: Found,
+    by: Option<Box<Producer>>,
+}
+
+impl Facts for Said {
+    fn facts(&self) -> Vec<Fact> {
+        self.found.facts()
     }
 }
 
@@ -256,10 +276,10 @@ impl Facts for Found {
     }
 }
 
-/// What is remembered of this BSF.
+/// What is remembered of the BSFs.
 #[derive(Debug)]
 struct State {
-    dialect: OnceLock<Dialect>,
+    dialects: Dialects,
     nameless_200: Nameless,
     nameless_204: Nameless,
 }
@@ -357,27 +377,6 @@ impl PcfBinding {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn the_prefix_is_the_first_half_of_the_address() {
-        let address: Ipv6Addr = "2001:db8:85a3:8d3:1:2:3:4".parse().unwrap();
-        for (dialect, end) in [
-            (
-                Dialect::Address,
-                "?ipv6Prefix=2001:db8:85a3:8d3:1:2:3:4%2F128",
-            ),
-            (Dialect::Prefix, "?ipv6Prefix=2001:db8:85a3:8d3::%2F64"),
-        ] {
-            assert!(
-                dialect
-                    .path(address)
-                    .build()
-                    .unwrap()
-                    .as_str()
-                    .ends_with(end)
-            );
-        }
-    }
 
     proptest::proptest! {
         #[test]

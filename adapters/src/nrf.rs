@@ -5,6 +5,7 @@
 //! the NRF cannot be asked: a core without its NRF goes on answering. Tokens of the NRF are in
 //! [`sbi`](crate::sbi), which shows them with each request.
 
+mod directory;
 mod discovery;
 mod management;
 mod network;
@@ -12,7 +13,9 @@ mod profile;
 mod search;
 mod status;
 
-pub use discovery::{Discovery, DiscoverySettings, N6Directory};
+pub(crate) use directory::Located;
+pub use directory::{N6Directory, SubscriberDirectory};
+pub use discovery::{Discovery, DiscoverySettings};
 pub use management::{NfProfile, Registration};
 pub use network::{InvalidNetwork, PlmnId, Snssai};
 pub use profile::instances_from_json;

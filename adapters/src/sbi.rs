@@ -51,6 +51,7 @@ pub use tokens::Tokens;
 pub(crate) use change::{Change, Content, Resource};
 pub(crate) use instance::Subject;
 pub(crate) use operation::Operation;
+pub(crate) use pool::{Producer, ProducerId, Served};
 pub(crate) use request::Path;
 pub(crate) use response::{Answer, from_json};
 pub(crate) use steps::Facts;

@@ -5,6 +5,7 @@ pub mod events;
 
 use std::borrow::Cow;
 use std::collections::HashMap;
+use std::sync::Arc;
 use std::time::Duration;
 
 use device::{Gpsi, Pei, Supi, UeId};
@@ -14,6 +15,7 @@ use serde::Deserialize;
 use tokio::time::Instant;
 
 use crate::identifiers::gpsi;
+use crate::nrf::SubscriberDirectory;
 use crate::sbi::{
     Answer, Client, Error, Fact, Facts, Operation, Path, ServiceName, Subject, from_json,
 };
@@ -26,6 +28,8 @@ pub struct Udm {
     get_non_3gpp_registration: Operation,
     get_supi_or_gpsi: Operation,
     get_uc_data: Operation,
+    /// Tells who serves a subscription; absent: any that is known to may be asked.
+    directory: Option<Arc<SubscriberDirectory>>,
 }
 
 /// What the UDM knows of a subscription's registration over one access.
@@ -86,6 +90,16 @@ impl Udm {
             get_supi_or_gpsi: Operation::new(&client, NudmSdm, "GetSupiOrGpsi"),
             get_uc_data: Operation::new(&client, NudmSdm, "GetUcData"),
             client,
+            directory: None,
+        }
+    }
+
+    /// The UDMs behind `client`, the same as those of the directory, each of which is asked for the
+    /// subscriptions that it serves.
+    pub fn with_directory(client: Client, directory: SubscriberDirectory) -> Self {
+        Self {
+            directory: Some(Arc::new(directory)),
+            ..Self::new(client)
         }
     }
 
@@ -101,8 +115,8 @@ impl Udm {
         deadline: Instant,
     ) -> Result<AmfRegistration, Error> {
         let path = uecm(ue).literal("/registrations/amf-3gpp-access");
-        self.get_3gpp_registration
-            .get(path, Subject::Ue(ue), deadline, AmfRegistration::read)
+        let operation = &self.get_3gpp_registration;
+        self.ask(operation, path, ue, deadline, AmfRegistration::read)
             .await
     }
 
@@ -113,8 +127,8 @@ impl Udm {
         deadline: Instant,
     ) -> Result<AmfRegistration, Error> {
         let path = uecm(ue).literal("/registrations/amf-non-3gpp-access");
-        self.get_non_3gpp_registration
-            .get(path, Subject::Ue(ue), deadline, AmfRegistration::read)
+        let operation = &self.get_non_3gpp_registration;
+        self.ask(operation, path, ue, deadline, AmfRegistration::read)
             .await
     }
 
@@ -125,8 +139,8 @@ impl Udm {
         deadline: Instant,
     ) -> Result<Option<Translation>, Error> {
         let path = sdm(ue).literal("/id-translation-result");
-        self.get_supi_or_gpsi
-            .get(path, Subject::Ue(ue), deadline, Translation::read)
+        let operation = &self.get_supi_or_gpsi;
+        self.ask(operation, path, ue, deadline, Translation::read)
             .await
     }
 
@@ -141,11 +155,28 @@ impl Udm {
     ) -> Result<Consent, Error> {
         let ue = UeId::Supi(supi.clone());
         let path = sdm(&ue).literal("/uc-data?uc-purpose=").value(purpose);
-        self.get_uc_data
-            .get(path, Subject::Ue(&ue), deadline, |answer| {
-                Consent::read(answer, purpose)
-            })
-            .await
+        let read = |answer: &Answer| Consent::read(answer, purpose);
+        self.ask(&self.get_uc_data, path, &ue, deadline, read).await
+    }
+
+    /// Asks whoever serves the subscription.
+    async fn ask<T: Facts>(
+        &self,
+        operation: &Operation,
+        path: Path,
+        ue: &UeId,
+        deadline: Instant,
+        read: impl FnOnce(&Answer) -> Result<T, Error>,
+    ) -> Result<T, Error> {
+        let udms = match &self.directory {
+            Some(directory) => directory.locate(operation.service(), ue, deadline).await?,
+            None => None,
+        };
+        let subject = match &udms {
+            Some(udms) => Subject::UeAmong(ue, udms),
+            None => Subject::Ue(ue),
+        };
+        operation.get(path, subject, deadline, read).await
     }
 }
 

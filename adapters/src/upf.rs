@@ -3,8 +3,11 @@
 
 use std::borrow::Cow;
 use std::fmt;
+use std::future::poll_fn;
 use std::net::Ipv4Addr;
+use std::slice;
 use std::sync::Arc;
+use std::task::Poll;
 
 use device::{Gpsi, Supi};
 use http::StatusCode;
@@ -12,10 +15,14 @@ use serde::Deserialize;
 use tokio::time::Instant;
 
 use crate::identifiers::{gpsi, supi};
-use crate::nrf::N6Directory;
+use crate::nrf::{Located, N6Directory};
 use crate::sbi::{
-    Answer, Client, Error, Fact, Facts, Operation, Path, ServiceName, Subject, from_json,
+    Answer, ApiRoot, Client, Error, Fact, Facts, Operation, Path, ServiceName, Subject, from_json,
 };
+
+/// UPFs that are asked at once for an address of which nobody tells whose it is; where there are
+/// more, it is not asked for.
+const MOST_ASKED: usize = 16;
 
 /// The UPF as a consumer of its address information sees it. Cheap to clone.
 #[derive(Debug, Clone)]
@@ -54,7 +61,7 @@ impl Upf {
         }
     }
 
-    /// The UPFs behind `client`, each of which is asked for the addresses that it has.
+    /// The UPFs behind `client`, the same as those of the directory, each of which is asked for the addresses that it has.
     pub fn with_directory(client: &Client, directory: N6Directory) -> Self {
         Self {
             directory: Some(Arc::new(directory)),
@@ -70,18 +77,33 @@ impl Upf {
         port: u16,
         deadline: Instant,
     ) -> Result<Option<UeIpInfo>, Error> {
-        let path = Path::new("/nupf-gueip/v1/ue-ip-info?ue-ipv4-address=")
-            .address(public)
-            .literal("&port-number=")
-            .address(port);
+        let path = path(public, port);
         let Some(directory) = &self.directory else {
             return self.ask(path, Subject::Anybody, deadline).await;
         };
-        let upfs = directory.upfs_of(public, deadline).await?;
-        if upfs.is_empty() {
-            return Ok(None);
+        match directory.locate(public, deadline).await {
+            Ok(Located::At(upfs)) => self.ask(path, Subject::Among(&upfs), deadline).await,
+            Ok(Located::Nowhere) => Ok(None),
+            Err(unknown) => {
+                let upfs = directory.upfs();
+                if upfs.is_empty() || upfs.len() > MOST_ASKED {
+                    return Err(unknown);
+                }
+                let ask = |upf| self.ask_one(upf, public, port, deadline);
+                first_that_knows(upfs.iter().map(ask)).await
+            }
         }
-        self.ask(path, Subject::Among(&upfs), deadline).await
+    }
+
+    async fn ask_one(
+        &self,
+        upf: &ApiRoot,
+        public: Ipv4Addr,
+        port: u16,
+        deadline: Instant,
+    ) -> Result<Option<UeIpInfo>, Error> {
+        let only = Subject::Among(slice::from_ref(upf));
+        self.ask(path(public, port), only, deadline).await
     }
 
     async fn ask(
@@ -94,6 +116,44 @@ impl Upf {
             .get(path, subject, deadline, UeIpInfo::read)
             .await
     }
+}
+
+fn path(public: Ipv4Addr, port: u16) -> Path {
+    Path::new("/nupf-gueip/v1/ue-ip-info?ue-ipv4-address=")
+        .address(public)
+        .literal("&port-number=")
+        .address(port)
+}
+
+/// Asks all of them at once, and gives the first answer that tells anything. Nothing is known only
+/// where each of them says so.
+async fn first_that_knows(
+    asked: impl Iterator<Item = impl Future<Output = Result<Option<UeIpInfo>, Error>>>,
+) -> Result<Option<UeIpInfo>, Error> {
+    let mut asked: Vec<_> = asked.map(Box::pin).collect();
+    let mut failure = None;
+    poll_fn(|cx| {
+        let mut found = None;
+        asked.retain_mut(|one| match one.as_mut().poll(cx) {
+            Poll::Pending => true,
+            Poll::Ready(answer) => {
+                match answer {
+                    Ok(Some(info)) => found = Some(info),
+                    Ok(None) => {}
+                    Err(error) => failure = Some(error),
+                }
+                false
+            }
+        });
+        if found.is_some() {
+            Poll::Ready(Ok(found))
+        } else if asked.is_empty() {
+            Poll::Ready(failure.map_or(Ok(None), Err))
+        } else {
+            Poll::Pending
+        }
+    })
+    .await
 }
 
 impl Facts for UeIpInfo {

@@ -141,6 +141,8 @@ fn in_detail(config: &mut Config) {
     registration.plmns = vec!["001-01".parse().unwrap()];
     registration.snssais = vec!["1".parse().unwrap(), "1-00000a".parse().unwrap()];
     registration.locality = Some("north".to_owned());
+    config.callback.listen = Some("127.0.0.1:0".parse().unwrap());
+    config.callback.uri = Some("https://bridge.operator.example:8443/pre".parse().unwrap());
     let discovery = &mut config.core.discovery;
     discovery.plmns = vec!["001-01".parse().unwrap()];
     discovery.snssais = vec!["1".parse().unwrap()];
@@ -158,6 +160,7 @@ async fn registration_discovery_and_tokens_conform() {
         options.record = KEPT;
         options.settings.heart_beat_timer = 1;
         options.settings.require_tokens = true;
+        options.settings.subscription_seconds = 2;
     })
     .await;
     let mut config = network.config();
@@ -170,10 +173,18 @@ async fn registration_discovery_and_tokens_conform() {
     })
     .await;
     ask_all(&bridge).await;
-    eventually("heart-beats come", async || {
-        (network.control.count("UpdateNFInstance").await > 0).then_some(())
-    })
+    eventually(
+        "heart-beats come, and subscriptions are prolonged",
+        async || {
+            let calls = network.control.calls().await;
+            let many = |operation: &str| calls[operation].as_u64().unwrap_or_default() > 0;
+            (many("UpdateNFInstance") && many("UpdateSubscription")).then_some(())
+        },
+    )
     .await;
+    let registered = network.control.request("RegisterNFInstance").await;
+    let profile = registered["body"].as_str().unwrap();
+    assert!(profile.contains("\"nfServices\""), "{profile}");
     bridge.stop();
     bridge.ended().await;
     let operations = check(network.control, &definitions).await;
@@ -181,12 +192,17 @@ async fn registration_discovery_and_tokens_conform() {
         "RegisterNFInstance",
         "UpdateNFInstance",
         "DeregisterNFInstance",
+        "CreateSubscription",
+        "UpdateSubscription",
+        "RemoveSubscription",
         "SearchNFInstances",
         "AccessTokenRequest",
         "GetUcData",
     ];
     has_all(&operations, &expected);
-    tell("registration, discovery and tokens are checked against the 3GPP files");
+    tell(
+        "registration, status subscriptions, discovery and tokens are checked against the 3GPP files",
+    );
 }
 
 #[tokio::test]

@@ -4,8 +4,7 @@
 //! keeps what it has for as long as the NRF does not answer, or answers that there is nobody: an
 //! NRF that was started anew knows nobody until they register again.
 
-use std::collections::HashMap;
-use std::net::Ipv4Addr;
+use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -16,7 +15,7 @@ use uuid::Uuid;
 
 use super::search::{Criteria, Search};
 use super::{Backoff, PATIENCE};
-use crate::sbi::{ApiRoot, Client, Error, Instance};
+use crate::sbi::{Client, Instance};
 
 /// A result that states no period, or a longer one, is asked for again after so long.
 const LONGEST_PERIOD: Duration = Duration::from_hours(1);
@@ -25,6 +24,11 @@ const SHORTEST_PERIOD: Duration = Duration::from_secs(1);
 /// Refreshed when this share of the period is over.
 const REFRESH_AT: f64 = 0.8;
 
+/// About as often as a heart-beat: so late is noticed that an NRF was started anew.
+const CHECK_PERIOD: Duration = Duration::from_secs(10);
+/// More instances than can go while one search is under way.
+const MOST_GONE: usize = 1024;
+
 /// How discovery is done.
 #[derive(Debug, Clone)]
 pub struct DiscoverySettings {
@@ -32,6 +36,9 @@ pub struct DiscoverySettings {
     pub shortest_period: Duration,
     /// The longest time until a search is repeated.
     pub longest_period: Duration,
+    /// Between two looks whether the NRF still has our subscriptions, where no heart-beat of ours
+    /// shows that it has forgotten them.
+    pub check_period: Duration,
 }
 
 impl Default for DiscoverySettings {
@@ -40,6 +47,7 @@ impl Default for DiscoverySettings {
         Self {
             shortest_period: SHORTEST_PERIOD,
             longest_period: LONGEST_PERIOD,
+            check_period: CHECK_PERIOD,
         }
     }
 }
@@ -63,6 +71,9 @@ struct Inner {
 pub(super) struct Followed {
     pub(super) criteria: Criteria,
     instances: watch::Sender<Arc<[Instance]>>,
+    /// Those that went while a search was under way, which may still name them. Held while
+    /// instances are changed.
+    gone: Mutex<BTreeSet<Uuid>>,
     /// Something has changed: search again.
     changed: Notify,
 }
@@ -86,6 +97,7 @@ impl Discovery {
         let followed = Arc::new(Followed {
             criteria,
             instances: sender,
+            gone: Mutex::default(),
             changed: Notify::new(),
         });
         lock(&self.inner.followed).push(Arc::clone(&followed));
@@ -104,6 +116,10 @@ impl Discovery {
                 client.replace(now);
             }
         });
+    }
+
+    pub(super) fn settings(&self) -> &DiscoverySettings {
+        &self.inner.settings
     }
 
     /// The functions that are followed.
@@ -136,6 +152,7 @@ impl Followed {
         let mut backoff = Backoff::new();
         let mut nobody_logged = false;
         loop {
+            lock(&self.gone).clear();
             let deadline = Instant::now() + PATIENCE;
             let wait = match search.instances(&self.criteria, deadline).await {
                 Ok(found) if found.instances.is_empty() => {
@@ -156,12 +173,8 @@ impl Followed {
                 Ok(found) => {
                     backoff = Backoff::new();
                     nobody_logged = false;
+                    let period = found.period(settings.longest_period);
                     self.publish(found.instances);
-                    let period = found
-                        .validity_period
-                        .map_or(settings.longest_period, |seconds| {
-                            Duration::from_secs(seconds).min(settings.longest_period)
-                        });
                     period.mul_f64(REFRESH_AT)
                 }
                 Err(error) => {
@@ -178,7 +191,9 @@ impl Followed {
         }
     }
 
-    fn publish(&self, found: Vec<Instance>) {
+    fn publish(&self, mut found: Vec<Instance>) {
+        let gone = lock(&self.gone);
+        found.retain(|instance| instance.nf_instance_id.is_none_or(|id| !gone.contains(&id)));
         let (nf, instances) = (self.criteria.nf_type.name(), found.len());
         let before = self.instances.borrow().len();
         if before != instances {
@@ -188,6 +203,10 @@ impl Followed {
     }
 
     fn remove(&self, nf_instance_id: Uuid) {
+        let mut gone = lock(&self.gone);
+        if gone.len() < MOST_GONE {
+            gone.insert(nf_instance_id);
+        }
         let removed = self.instances.send_if_modified(|instances| {
             let is_other = |instance: &Instance| instance.nf_instance_id != Some(nf_instance_id);
             let left: Arc<[Instance]> = instances
@@ -203,91 +222,5 @@ impl Followed {
             let nf = self.criteria.nf_type.name();
             tracing::info!(nf, %nf_instance_id, "an instance has gone, says the NRF");
         }
-    }
-}
-
-/// Addresses whose UPF is remembered: those of a network's address translation are far fewer.
-const MOST_ADDRESSES: usize = 10_000;
-
-/// Which UPF has an address on its N6 side (`upf-n6-ip`).
-#[derive(Debug)]
-pub struct N6Directory {
-    search: Search,
-    criteria: Criteria,
-    settings: DiscoverySettings,
-    known: Mutex<HashMap<Ipv4Addr, Known>>,
-}
-
-#[derive(Debug, Clone)]
-struct Known {
-    roots: Arc<[ApiRoot]>,
-    fresh_until: Instant,
-}
-
-impl N6Directory {
-    /// Asks the NRF behind `client` for UPFs that fit.
-    pub fn new(client: &Client, criteria: Criteria, settings: DiscoverySettings) -> Self {
-        Self {
-            search: Search::new(client),
-            criteria,
-            settings,
-            known: Mutex::default(),
-        }
-    }
-
-    /// Where the UPFs are that have this address; none where the NRF knows of none. What was known
-    /// is good for as long as the NRF does not answer.
-    pub(crate) async fn upfs_of(
-        &self,
-        address: Ipv4Addr,
-        deadline: Instant,
-    ) -> Result<Arc<[ApiRoot]>, Error> {
-        let known = lock(&self.known).get(&address).cloned();
-        if let Some(known) = &known
-            && Instant::now() < known.fresh_until
-        {
-            return Ok(Arc::clone(&known.roots));
-        }
-        match self
-            .search
-            .by_n6_address(&self.criteria, address, deadline)
-            .await
-        {
-            Ok(found) => {
-                let roots = found.instances.into_iter().map(|one| one.root).collect();
-                let period = found
-                    .validity_period
-                    .map_or(self.settings.longest_period, |seconds| {
-                        Duration::from_secs(seconds).min(self.settings.longest_period)
-                    });
-                Ok(self.remember(address, roots, period))
-            }
-            Err(error) => known.map(|known| known.roots).ok_or(error),
-        }
-    }
-
-    fn remember(
-        &self,
-        address: Ipv4Addr,
-        roots: Arc<[ApiRoot]>,
-        period: Duration,
-    ) -> Arc<[ApiRoot]> {
-        let now = Instant::now();
-        let mut known = lock(&self.known);
-        if known.len() >= MOST_ADDRESSES {
-            known.retain(|_, known| now < known.fresh_until);
-        }
-        // All of them fresh: whoever asks for so many is none of ours.
-        if known.len() < MOST_ADDRESSES {
-            let fresh_until = now + period;
-            known.insert(
-                address,
-                Known {
-                    roots: Arc::clone(&roots),
-                    fresh_until,
-                },
-            );
-        }
-        roots
     }
 }

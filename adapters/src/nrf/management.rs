@@ -1,13 +1,13 @@
 //! Our own place in the NRF: registration, heart-beat, and the end of both (TS 29.510 5.2.2.2 to
 //! 5.2.2.4).
 
-use std::net::{Ipv4Addr, Ipv6Addr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::sync::Arc;
 use std::time::Duration;
 
 use http::StatusCode;
 use serde::{Deserialize, Serialize};
-use serde_json::json;
+use serde_json::{Value, json};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep};
@@ -15,7 +15,7 @@ use uuid::Uuid;
 
 use super::network::{PlmnId, Snssai};
 use super::{Backoff, PATIENCE};
-use crate::sbi::{Answer, Change, Client, Error, Operation, Path, Resource, ServiceName};
+use crate::sbi::{Answer, ApiRoot, Change, Client, Error, Operation, Path, Resource, ServiceName};
 
 /// The interval of an NRF that states none.
 const USUAL_HEART_BEAT: Duration = Duration::from_secs(10);
@@ -54,6 +54,42 @@ pub struct NfProfile {
     /// The sets that we belong to.
     #[serde(rename = "nfSetIdList", skip_serializing_if = "Vec::is_empty")]
     pub nf_sets: Vec<String>,
+    /// Where we are told what we subscribed to.
+    #[serde(skip)]
+    pub callback: Option<ApiRoot>,
+}
+
+/// No service of TS 29.510 6.1.6.3.11 is a listener for notifications alone, and whoever claimed
+/// one of them would be asked for it. The list is open: this name is ours.
+const CALLBACK_SERVICE: &str = "pei-bridge-callback";
+/// Who notifies us, and has to find nobody else there.
+const TELLERS: [&str; 3] = ["NRF", "SMF", "UDM"];
+
+/// The callback listener as a service of ours (TS 29.510 6.1.6.2.3); `None` where the core could
+/// not find it by what its name says.
+fn callback_service(root: &ApiRoot) -> Option<Value> {
+    let port = root.port();
+    let (fqdn, endpoint) = match root.host().parse() {
+        Ok(IpAddr::V4(address)) => (None, json!({"ipv4Address": address, "port": port})),
+        Ok(IpAddr::V6(address)) => (None, json!({"ipv6Address": address, "port": port})),
+        // An FQDN has more than one label (TS 29.571 5.2.2).
+        Err(_) if root.host().contains('.') => (Some(root.host()), json!({"port": port})),
+        Err(_) => return None,
+    };
+    let prefix = Some(root.prefix()).filter(|prefix| !prefix.is_empty());
+    let mut service = json!({
+        "serviceInstanceId": CALLBACK_SERVICE,
+        "serviceName": CALLBACK_SERVICE,
+        "versions": [{"apiVersionInUri": "v1", "apiFullVersion": "1.0.0"}],
+        "scheme": if root.is_https() { "https" } else { "http" },
+        "nfServiceStatus": "REGISTERED",
+        "allowedNfTypes": TELLERS,
+        "ipEndPoints": [endpoint],
+    });
+    let members = service.as_object_mut()?;
+    members.extend(fqdn.map(|fqdn| ("fqdn".to_owned(), json!(fqdn))));
+    members.extend(prefix.map(|prefix| ("apiPrefix".to_owned(), json!(prefix))));
+    Some(service)
 }
 
 /// A registration that is kept up by a task of its own until it is ended or dropped.
@@ -183,6 +219,9 @@ impl Management {
         let mut profile = json!(self.profile);
         if let Some(members) = profile.as_object_mut() {
             members.insert("nfStatus".to_owned(), json!("REGISTERED"));
+            let service = self.profile.callback.as_ref().and_then(callback_service);
+            let services = service.map(|service| ("nfServices".to_owned(), json!([service])));
+            members.extend(services);
         }
         let change = Change::put(&self.resource()?, &profile)?;
         let read = |answer: &Answer| match answer.status() {

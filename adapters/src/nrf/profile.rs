@@ -4,6 +4,7 @@
 use std::collections::HashMap;
 use std::fmt::Write as _;
 use std::net::{Ipv4Addr, Ipv6Addr};
+use std::time::Duration;
 
 use regex_lite::Regex;
 use serde::Deserialize;
@@ -37,6 +38,14 @@ pub(super) struct SearchResult {
     pub(super) validity_period: Option<u64>,
     /// The profiles that were there, whether or not we can use them.
     pub(super) profiles: usize,
+}
+
+impl SearchResult {
+    /// For how long it holds, at most for the longest.
+    pub(super) fn period(&self, longest: Duration) -> Duration {
+        self.validity_period
+            .map_or(longest, |seconds| Duration::from_secs(seconds).min(longest))
+    }
 }
 
 impl From<SearchResultJson> for SearchResult {
@@ -120,6 +129,7 @@ struct IpEndPointJson {
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct ServesJson {
+    group_id: Option<String>,
     #[serde(default)]
     supi_ranges: Vec<IdentityRangeJson>,
     #[serde(default)]
@@ -251,7 +261,14 @@ impl ProfileJson {
     }
 
     fn serves(&self) -> Serves {
-        let mut serves = Serves::default();
+        let groups = self.udm_info.iter().chain(self.udm_info_list.values());
+        let mut groups: Vec<_> = groups.filter_map(|info| info.group_id.clone()).collect();
+        groups.sort_unstable();
+        groups.dedup();
+        let mut serves = Serves {
+            groups,
+            ..Serves::default()
+        };
         let infos = self.udm_info.iter().chain(self.udm_info_list.values());
         let infos = infos
             .chain(&self.bsf_info)
@@ -411,8 +428,9 @@ mod tests {
     #[test]
     fn whom_it_serves_is_read_from_either_place() {
         let profile = json!({
-            "udmInfo": {"supiRanges": [{"start": "001010000000001", "end": "001010000000009"}]},
-            "udmInfoList": {"1": {"gpsiRanges": [{"pattern": "^msisdn-34[0-9]+$"}, {"pattern": "("}]}},
+            "udmInfo": {"groupId": "b",
+                        "supiRanges": [{"start": "001010000000001", "end": "001010000000009"}]},
+            "udmInfoList": {"1": {"groupId": "a", "gpsiRanges": [{"pattern": "^msisdn-34[0-9]+$"}, {"pattern": "("}]}},
             "bsfInfo": {"ipDomainList": ["nat-a"],
                         "ipv4AddressRanges": [{"start": "10.0.0.0", "end": "10.0.0.255"}],
                         "ipv6PrefixRanges": [{"start": "2001:db8::/64", "end": "2001:db8:0:ff::/64"}]},
@@ -420,6 +438,7 @@ mod tests {
         let profile: ProfileJson = serde_json::from_value(profile).unwrap();
         let serves = profile.serves();
         assert_eq!((serves.supis.len(), serves.gpsis.len()), (1, 1));
+        assert_eq!(serves.groups, ["a", "b"]);
         assert_eq!(serves.ip_domains, ["nat-a"]);
         assert_eq!(
             serves.ipv4,

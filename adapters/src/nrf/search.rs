@@ -1,7 +1,5 @@
 //! What is searched for at the NRF: the query of `SearchNFInstances` (TS 29.510 6.2.3.2.3.1).
 
-use std::net::Ipv4Addr;
-
 use http::StatusCode;
 use serde_json::json;
 use tokio::time::Instant;
@@ -104,19 +102,14 @@ impl Search {
         self.ask(criteria.path(), deadline).await
     }
 
-    /// The instances among them that have this N6 address.
-    pub(super) async fn by_n6_address(
+    /// The instances that fit what `narrow` adds to the query as well.
+    pub(super) async fn narrowed(
         &self,
         criteria: &Criteria,
-        address: Ipv4Addr,
+        narrow: impl FnOnce(Path) -> Path,
         deadline: Instant,
     ) -> Result<SearchResult, Error> {
-        let address = json!({"ipv4Addr": address}).to_string();
-        let path = criteria
-            .path()
-            .literal("&upf-n6-ip=")
-            .encoded_address(address);
-        self.ask(path, deadline).await
+        self.ask(narrow(criteria.path()), deadline).await
     }
 
     async fn ask(&self, path: Path, deadline: Instant) -> Result<SearchResult, Error> {

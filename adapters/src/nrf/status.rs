@@ -52,6 +52,9 @@ struct Nrf {
     update: Operation,
     remove: Operation,
     settings: StatusSettings,
+    /// Renewed at the latest after so long, where nobody registers who would notice that the NRF
+    /// has forgotten everything.
+    check_period: Option<Duration>,
 }
 
 /// Takes in what the NRF notifies. Cheap to clone.
@@ -131,7 +134,8 @@ struct Made {
 
 impl Subscriptions {
     /// Subscribes at the NRF behind `client` for all that `discovery` follows, and again whenever
-    /// `generation` says that the NRF has forgotten. Must be called within a Tokio runtime.
+    /// `generation` says that the NRF has forgotten; where its sender is gone, nobody will say so,
+    /// and the subscriptions are looked after more often. Must be called within a Tokio runtime.
     pub fn start(
         client: &Client,
         discovery: &Discovery,
@@ -144,6 +148,10 @@ impl Subscriptions {
             update: operation("UpdateSubscription"),
             remove: operation("RemoveSubscription"),
             settings,
+            check_period: generation
+                .has_changed()
+                .is_err()
+                .then_some(discovery.settings().check_period),
         });
         let mut tasks = JoinSet::new();
         let mut current = Vec::new();
@@ -247,15 +255,21 @@ impl Nrf {
         self.create.change(&change, deadline, read).await
     }
 
+    /// How long before a subscription that is valid for so long is renewed.
+    fn renewal(&self, valid_for: Duration) -> Duration {
+        let wait = valid_for.mul_f64(RENEW_AT);
+        self.check_period.map_or(wait, |period| wait.min(period))
+    }
+
     async fn renew_until_lost(&self, made: &Made) {
-        let mut wait = made.valid_for.mul_f64(RENEW_AT);
+        let mut wait = self.renewal(made.valid_for);
         let mut backoff = Backoff::new();
         loop {
             sleep(wait).await;
             wait = match self.renew(&made.resource).await {
                 Ok(Some(valid_for)) => {
                     backoff = Backoff::new();
-                    valid_for.mul_f64(RENEW_AT)
+                    self.renewal(valid_for)
                 }
                 Ok(None) => return,
                 Err(_) => backoff.next(),

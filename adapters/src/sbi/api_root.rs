@@ -117,13 +117,18 @@ impl ApiRoot {
     }
 
     /// The host name or address to connect to, an IPv6 address without its brackets.
-    pub(super) fn host(&self) -> &str {
+    pub(crate) fn host(&self) -> &str {
         &self.host
     }
 
     /// The TCP port to connect to.
-    pub(super) fn port(&self) -> u16 {
+    pub(crate) fn port(&self) -> u16 {
         self.port
+    }
+
+    /// What precedes every path, with its slash; empty where there is nothing.
+    pub(crate) fn prefix(&self) -> &str {
+        &self.prefix
     }
 
     /// Host and port as the peer is to be named, in requests and in our log.

@@ -114,6 +114,25 @@ impl Resource {
         })
     }
 
+    /// What was asked for at `path`, at the apiRoot that `location` names.
+    pub(super) fn moved(location: &HeaderValue, path: &PathAndQuery) -> Option<Self> {
+        let (scheme, rest) = location.to_str().ok()?.split_once("://")?;
+        let (host, there) = rest.split_at_checked(rest.find('/')?)?;
+        let prefix = there.strip_suffix(path.as_str()).unwrap_or_default();
+        let root: ApiRoot = format!("{scheme}://{host}{prefix}").parse().ok()?;
+        Some(Self {
+            path: root.below(there)?.parse().ok()?,
+            root: Some(root),
+            binding: None,
+            producer: None,
+        })
+    }
+
+    /// The same, whoever answers.
+    pub(super) fn of_anybody(self) -> Self {
+        Self { root: None, ..self }
+    }
+
     /// The resource as a proxy's answer names it: the host in its `location` is the one to name to
     /// the proxy later on, with what it is bound to.
     pub(super) fn proxied(headers: &HeaderMap, asked: Option<&ApiRoot>) -> Option<Self> {
@@ -370,6 +389,35 @@ mod tests {
                     .as_deref(),
                 path
             );
+        }
+    }
+
+    #[test]
+    fn what_has_moved_is_below_another_root() {
+        for (location, root, path) in [
+            ("http://udm-2/a/b?c=d", "http://udm-2", "/a/b?c=d"),
+            (
+                "https://udm-2:81/pre/a/b?c=d",
+                "https://udm-2:81/pre",
+                "/a/b?c=d",
+            ),
+            ("http://udm-2/other", "http://udm-2", "/other"),
+        ] {
+            let asked = PathAndQuery::from_static("/a/b?c=d");
+            let moved = Resource::moved(&HeaderValue::from_static(location), &asked).unwrap();
+            assert_eq!(moved.root, Some(root.parse().unwrap()), "{location}");
+            assert_eq!(moved.path, path);
+        }
+        for location in [
+            "",
+            "/a/b?c=d",
+            "http://udm-2",
+            "ftp://udm-2/a",
+            "http://a@b/c",
+        ] {
+            let asked = PathAndQuery::from_static("/a/b?c=d");
+            let moved = Resource::moved(&HeaderValue::from_static(location), &asked);
+            assert!(moved.is_none(), "{location}");
         }
     }
 

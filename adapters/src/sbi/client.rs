@@ -12,17 +12,21 @@ use http::{HeaderValue, Request, StatusCode};
 use tokio::time::Instant;
 
 use super::connection::STREAM_WINDOW;
-use super::endpoint::{Endpoint, Lease, Shared};
+use super::endpoint::{Lease, Shared, is_failure};
 use super::hedging::Hedging;
 use super::metrics::Metrics;
-use super::pool::{Reach, Roster, Wish};
+use super::overload::Whose;
+use super::pool::{Producer, Reach, Roster, Served, Wish};
 use super::proxy::{Route, Scp};
 use super::request::{Question, Sender, Underway};
 use super::response::Answer;
 use super::retry_budget::RetryBudget;
 use super::selection::History;
 use super::tokens::Tokens;
-use super::{ApiRoot, Content, Error, Instance, NfType, Resource, Settings, Steps, proxy, steps};
+use super::{
+    ApiRoot, Content, Error, Instance, NfType, Resource, ServiceName, Settings, Steps, Subject,
+    proxy, steps,
+};
 
 /// The client of one network function with all its instances. Cheap to clone.
 ///
@@ -109,6 +113,38 @@ impl Client {
     /// From now on these are the instances. Requests under way are answered all the same.
     pub fn replace(&self, instances: Vec<Instance>) {
         self.inner.roster.replace(instances, &self.inner.shared);
+    }
+
+    /// These are instances as well, until the next [`Self::replace`].
+    pub(crate) fn include(&self, found: &[Instance]) {
+        self.inner.roster.include(found, &self.inner.shared);
+    }
+
+    /// Where the instances are that offer the service.
+    pub(crate) fn roots(&self, service: ServiceName) -> Vec<ApiRoot> {
+        let pool = self.inner.roster.pool();
+        let instances = pool.members.iter().map(|member| &member.instance);
+        instances
+            .filter(|instance| instance.services.contains(service))
+            .map(|instance| instance.root.clone())
+            .collect()
+    }
+
+    /// Whether an instance is at any of these apiRoots.
+    pub(crate) fn is_at_any(&self, roots: &[ApiRoot]) -> bool {
+        let pool = self.inner.roster.pool();
+        roots.iter().any(|root| pool.at(root).is_some())
+    }
+
+    /// By whom the subject is served, as far as the instances tell.
+    pub(crate) fn served(&self, service: ServiceName, subject: Subject<'_>) -> Served {
+        let wish = Wish {
+            service,
+            subject,
+            preferred: None,
+            may_probe: false,
+        };
+        self.inner.roster.pool().served(&wish)
     }
 
     /// Whether an HTTP/2 connection to any endpoint has ever been established, so that the function
@@ -252,7 +288,10 @@ impl Inner {
                 Next::WithNewToken(answer) => match (&self.tokens, &token) {
                     (Some(tokens), Some(token)) if !token_renewed => {
                         token_renewed = true;
-                        tokens.forget(question.service, token);
+                        let replaced = tokens.replace(question.service, token, deadline).await;
+                        if replaced.is_err() {
+                            return Ok(answer);
+                        }
                     }
                     _ => return Ok(answer),
                 },
@@ -285,6 +324,7 @@ impl Inner {
             lease,
             target,
             shared: &self.shared,
+            proxy: self.route.proxy().map(Scp::shared),
             begun: Instant::now(),
             is_settled: false,
         })
@@ -317,6 +357,9 @@ impl Inner {
             let delegated = matches!(self.route, Route::Delegated(..));
             let chosen = delegated.then(|| proxy::chosen(answer.headers()));
             steps.answered(answer.status().as_u16(), chosen);
+        }
+        if question.observed.tells_producer {
+            answer.given_by(attempt.giver(&answer));
         }
         if answer.status() == StatusCode::CREATED {
             let known = resource.and_then(Resource::root).or(attempt.target());
@@ -366,15 +409,13 @@ impl Inner {
                 return Next::Again(Err(Error::Unreachable));
             }
             Err(Failure::Final(error)) => {
-                attempt.producer().fail(attempt.is_probe(), attempt.shared);
+                attempt.fail();
                 return Next::Done(Err(error));
             }
         };
         match answer.status() {
             StatusCode::SERVICE_UNAVAILABLE => {
-                let producer = attempt.producer();
-                producer.rest(&self.shared, answer.retry_after());
-                history.refuse(producer.number());
+                history.refuse(attempt.rest(&answer));
                 if self.is_another_at_hand(question, history) {
                     Next::Again(Ok(answer))
                 } else {
@@ -382,7 +423,7 @@ impl Inner {
                 }
             }
             StatusCode::TEMPORARY_REDIRECT | StatusCode::PERMANENT_REDIRECT => {
-                match self.redirection(&answer) {
+                match self.redirection(question, &answer) {
                     Some(resource) => Next::Elsewhere(Box::new(resource), answer),
                     None => Next::Done(Ok(answer)),
                 }
@@ -393,8 +434,12 @@ impl Inner {
     }
 
     /// Where the answer sends us, if that is to one of the instances: a core's own address space is
-    /// what configuration and NRF name, and nobody else is told whom we ask about.
-    fn redirection(&self, answer: &Answer) -> Option<Resource> {
+    /// what configuration and NRF name, and nobody else is told whom we ask about. A proxy that
+    /// chooses is told where to go on (TS 29.500 6.10.9), and goes nowhere else than before.
+    fn redirection(&self, question: &Question<'_>, answer: &Answer) -> Option<Resource> {
+        if let Route::Delegated(scp, _) = &self.route {
+            return answer.redirection_by(scp, question.path);
+        }
         let pool = self.roster.pool();
         pool.members
             .iter()
@@ -407,8 +452,10 @@ impl Inner {
             ..question.wish(None)
         };
         match &self.route {
-            Route::Direct | Route::Proxy(_) => {
+            Route::Direct => self.roster.has_another(&wish, history, &self.shared),
+            Route::Proxy(scp) => {
                 self.roster.has_another(&wish, history, &self.shared)
+                    && scp.has_another(&wish, history)
             }
             Route::Delegated(scp, _) => scp.has_another(&wish, history),
         }
@@ -445,14 +492,36 @@ struct Attempt<'a> {
     /// The instance that was chosen behind a proxy.
     target: Option<Lease>,
     shared: &'a Shared,
+    /// What the proxies share, where it goes through one.
+    proxy: Option<&'a Shared>,
     begun: Instant,
     is_settled: bool,
 }
 
 impl Attempt<'_> {
-    /// Who is meant by what the answer says of the instance.
-    fn producer(&self) -> &Endpoint {
-        &self.target.as_ref().unwrap_or(&self.lease).member.endpoint
+    /// Who answers it, as far as that is known: a proxy may have chosen.
+    fn producer(&self) -> Option<&Lease> {
+        match (&self.target, self.proxy) {
+            (Some(target), _) => Some(target),
+            (None, None) => Some(&self.lease),
+            (None, Some(_)) => None,
+        }
+    }
+
+    /// Who gave the answer, by the nearest name that is known.
+    fn giver(&self, answer: &Answer) -> Producer {
+        match self.producer() {
+            Some(producer) => Producer::Chosen(Arc::clone(&producer.member)),
+            None => match proxy::chosen(answer.headers()) {
+                (_, Some(id)) => Producer::Named(id),
+                (_, None) => Producer::Behind(Arc::clone(&self.lease.member)),
+            },
+        }
+    }
+
+    /// Whether the answer is that of the proxy itself.
+    fn is_of_proxy(&self, answer: &Answer) -> bool {
+        self.proxy.is_some() && proxy::is_of_proxy(answer.headers())
     }
 
     /// Where the instance is that was chosen behind a proxy.
@@ -462,16 +531,57 @@ impl Attempt<'_> {
             .map(|target| &target.member.instance.root)
     }
 
-    fn is_probe(&self) -> bool {
-        self.target.as_ref().unwrap_or(&self.lease).is_probe
-    }
-
     fn settle(&mut self, answer: &Answer) {
         self.is_settled = true;
         let took = self.begun.elapsed();
         let (status, headers) = (answer.status(), answer.headers());
-        self.producer()
-            .judge(status, headers, took, self.is_probe(), self.shared);
+        if let Some(shared) = self.proxy {
+            let Lease {
+                member, is_probe, ..
+            } = &self.lease;
+            member.endpoint.press(headers, Whose::Proxy, shared);
+            // What a proxy passes on is no fault of its own.
+            if is_failure(status) && self.is_of_proxy(answer) {
+                return member.endpoint.fail(*is_probe, shared);
+            }
+            member.endpoint.pass();
+        }
+        if let Some(Lease {
+            member, is_probe, ..
+        }) = self.producer()
+        {
+            let whose = Whose::Producer(member.instance.nf_instance_id);
+            member.endpoint.press(headers, whose, self.shared);
+            member.endpoint.judge(status, took, *is_probe, self.shared);
+        }
+    }
+
+    /// There is no answer that could be used, from whomever: of a proxy that chooses, nobody else
+    /// is known.
+    fn fail(&self) {
+        let (lease, shared) = match self.producer() {
+            Some(producer) => (producer, self.shared),
+            None => (&self.lease, self.proxy.unwrap_or(self.shared)),
+        };
+        lease.member.endpoint.fail(lease.is_probe, shared);
+    }
+
+    /// Lets whoever answered 503 rest, and says who is not to be asked again: the proxy where it
+    /// chose who that was, for another one may choose another.
+    fn rest(&self, answer: &Answer) -> usize {
+        let seconds = answer.retry_after();
+        let proxy = &self.lease.member.endpoint;
+        match (self.proxy, self.producer()) {
+            (Some(shared), _) if self.is_of_proxy(answer) => {
+                proxy.rest(shared, seconds);
+                proxy.number()
+            }
+            (_, Some(producer)) => {
+                producer.member.endpoint.rest(self.shared, seconds);
+                producer.member.endpoint.number()
+            }
+            (_, None) => proxy.number(),
+        }
     }
 }
 
@@ -480,7 +590,7 @@ impl Drop for Attempt<'_> {
     fn drop(&mut self) {
         let slow = self.shared.settings.outlier.slow;
         if !self.is_settled && !slow.is_zero() && self.begun.elapsed() > slow {
-            self.producer().fail(self.is_probe(), self.shared);
+            self.fail();
         }
     }
 }

@@ -16,7 +16,7 @@ use tokio::time::{Instant, sleep_until};
 use super::connection::{Connection, End};
 use super::metrics::{ClientMetrics, Counted};
 use super::outlier::{Health, Standing, milliseconds};
-use super::overload::{Pressure, Reduction};
+use super::overload::{Pressure, Reduction, Whose};
 use super::pool::Member;
 use super::{ApiRoot, NfType, Settings};
 
@@ -59,6 +59,11 @@ impl Shared {
     pub(super) fn now(&self) -> u64 {
         milliseconds(self.started.elapsed())
     }
+}
+
+/// Whether it is the fault of whoever answered so.
+pub(super) fn is_failure(status: StatusCode) -> bool {
+    matches!(status.as_u16(), 500 | 502..=504)
 }
 
 /// What tells endpoints apart, whichever pool they are in.
@@ -291,23 +296,31 @@ impl Endpoint {
         self.wanted.notify_one();
     }
 
-    /// Takes in what an answer says of this instance; `took` tells for how long it was waited for.
+    /// Takes in what an answer says of the load of this instance.
+    pub(super) fn press(&self, headers: &HeaderMap, whose: Whose, shared: &Shared) {
+        self.pressure.read(headers, whose, || shared.now());
+    }
+
+    /// It answered well, or not; `took` tells for how long it was waited for.
     pub(super) fn judge(
         &self,
         status: StatusCode,
-        headers: &HeaderMap,
         took: Duration,
         is_probe: bool,
         shared: &Shared,
     ) {
-        self.pressure.read(headers, || shared.now());
         let slow = shared.settings.outlier.slow;
         let is_slow = !slow.is_zero() && took > slow;
-        if is_slow || matches!(status.as_u16(), 500 | 502..=504) {
+        if is_slow || is_failure(status) {
             self.fail(is_probe, shared);
         } else {
-            self.health.good();
+            self.pass();
         }
+    }
+
+    /// It does what it is there for.
+    pub(super) fn pass(&self) {
+        self.health.good();
     }
 
     /// It gave a bad answer, or none in time.

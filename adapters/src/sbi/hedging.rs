@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 
+use http::StatusCode;
 use tokio::time::{Instant, sleep};
 
 use super::Error;
@@ -67,13 +68,15 @@ impl Hedging {
         elsewhere.lose(at.load(Ordering::Relaxed));
         let mut second = pin!(inner.walk(question, deadline, &mut elsewhere));
         let answer = tokio::select! {
-            answer = &mut first => match answer {
-                Ok(answer) => Ok(answer),
-                Err(_) => second.await,
+            answer = &mut first => if is_usable(&answer) {
+                answer
+            } else {
+                better(answer, second.await)
             },
-            answer = &mut second => match answer {
-                Ok(answer) => Ok(answer),
-                Err(_) => first.await,
+            answer = &mut second => if is_usable(&answer) {
+                answer
+            } else {
+                better(answer, first.await)
             },
         };
         self.learn(begun.elapsed());
@@ -101,6 +104,24 @@ impl Hedging {
         };
         self.wait
             .store((wait * factor).max(1.0).ceil() as u64, Ordering::Relaxed);
+    }
+}
+
+/// Whether nothing better is to be expected of the other instance.
+fn is_usable(answer: &Result<Answer, Error>) -> bool {
+    let is_refusal =
+        |status: StatusCode| status.is_server_error() || status == StatusCode::TOO_MANY_REQUESTS;
+    answer
+        .as_ref()
+        .is_ok_and(|answer| !is_refusal(answer.status()))
+}
+
+/// The later one if that is of more use than the earlier one, which is of none.
+fn better(earlier: Result<Answer, Error>, later: Result<Answer, Error>) -> Result<Answer, Error> {
+    if is_usable(&later) || earlier.is_err() {
+        later
+    } else {
+        earlier
     }
 }
 

@@ -56,6 +56,8 @@ pub struct Serves {
     pub supis: Vec<IdentityRange>,
     /// Of GPSIs.
     pub gpsis: Vec<IdentityRange>,
+    /// The groups of subscriptions that it serves; which ones are in a group only the NRF can tell.
+    pub groups: Vec<String>,
     /// The address spaces of private addresses.
     pub ip_domains: Vec<String>,
     /// The first and the last one of each range.
@@ -107,13 +109,23 @@ pub(crate) enum Subject<'a> {
     Ipv6(Ipv6Addr),
     /// Something that only the instances at these apiRoots know.
     Among(&'a [ApiRoot]),
+    /// A subscription that the instances at these apiRoots serve.
+    UeAmong(&'a UeId, &'a [ApiRoot]),
 }
 
-impl Subject<'_> {
+impl<'a> Subject<'a> {
+    /// The subscription that it is about.
+    pub(super) fn ue(&self) -> Option<&'a UeId> {
+        match self {
+            Self::Ue(ue) | Self::UeAmong(ue, _) => Some(ue),
+            Self::Anybody | Self::Ipv4(..) | Self::Ipv6(_) | Self::Among(_) => None,
+        }
+    }
+
     /// Whether the instance at this apiRoot may know it at all.
     pub(super) fn allows(&self, root: &ApiRoot) -> bool {
         match self {
-            Self::Among(roots) => roots.contains(root),
+            Self::Among(roots) | Self::UeAmong(_, roots) => roots.contains(root),
             Self::Anybody | Self::Ue(_) | Self::Ipv4(..) | Self::Ipv6(_) => true,
         }
     }
@@ -126,6 +138,8 @@ pub(super) enum Fit {
     Stated,
     /// It does not say.
     Open,
+    /// It serves a group, perhaps the one that this is in.
+    Grouped,
     /// It serves others.
     Other,
 }
@@ -140,13 +154,14 @@ impl Fit {
         match (self, other) {
             (Self::Other, _) | (_, Self::Other) => Self::Other,
             (Self::Stated, _) | (_, Self::Stated) => Self::Stated,
+            (Self::Grouped, _) | (_, Self::Grouped) => Self::Grouped,
             (Self::Open, Self::Open) => Self::Open,
         }
     }
 }
 
 impl Serves {
-    /// Whether it leaves everything open.
+    /// Whether it leaves everything open but, perhaps, who is in a group.
     pub(super) fn is_open(&self) -> bool {
         self.supis.is_empty()
             && self.gpsis.is_empty()
@@ -157,14 +172,18 @@ impl Serves {
 
     pub(super) fn fit(&self, subject: Subject<'_>) -> Fit {
         match subject {
-            Subject::Anybody | Subject::Among(_) => Fit::Open,
+            Subject::Anybody | Subject::Among(_) | Subject::UeAmong(..) => Fit::Open,
             Subject::Ue(ue) => {
                 let ranges = match ue {
                     UeId::Supi(_) => &self.supis,
                     UeId::Gpsi(_) => &self.gpsis,
                 };
                 if ranges.is_empty() {
-                    return Fit::Open;
+                    return if self.groups.is_empty() {
+                        Fit::Open
+                    } else {
+                        Fit::Grouped
+                    };
                 }
                 let whole = ue.reveal().to_string();
                 let identity = whole.split_once('-').map_or(&*whole, |(_, rest)| rest);

@@ -20,6 +20,7 @@ pub(crate) struct Operation {
     client: Client,
     service: ServiceName,
     name: &'static str,
+    tells_producer: bool,
     metrics: Arc<OperationMetrics>,
     log_allowance: Arc<LogAllowance>,
 }
@@ -31,9 +32,23 @@ impl Operation {
             client: client.clone(),
             service,
             name,
+            tells_producer: false,
             metrics: Arc::new(metrics),
             log_allowance: Arc::new(LogAllowance::new()),
         }
+    }
+
+    /// The same operation, with answers that say who gave them.
+    pub(crate) fn telling_producer(&self) -> Self {
+        Self {
+            tells_producer: true,
+            ..self.clone()
+        }
+    }
+
+    /// The service that it is part of.
+    pub(crate) fn service(&self) -> ServiceName {
+        self.service
     }
 
     /// Asks an instance that serves `subject` for `path` and reads the answer, whatever its status,
@@ -90,6 +105,7 @@ impl Operation {
             observed: Observed {
                 steps,
                 trace: span.as_ref().map(Span::context),
+                tells_producer: self.tells_producer,
             },
             ..question
         };

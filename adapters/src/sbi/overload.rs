@@ -3,9 +3,10 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use http::HeaderMap;
 use http::header::HeaderName;
-use http::{HeaderMap, HeaderValue};
 use jiff::Timestamp;
+use uuid::Uuid;
 
 static LCI: HeaderName = HeaderName::from_static("3gpp-sbi-lci");
 static OCI: HeaderName = HeaderName::from_static("3gpp-sbi-oci");
@@ -26,6 +27,41 @@ pub(super) struct Pressure {
     said_at: AtomicU64,
 }
 
+/// Whose load and overload is read of an answer (TS 29.500 6.3.3.4.4, 6.4.3.4.5). What is said of
+/// consumers and of border proxies is nobody's that we choose.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Whose {
+    /// That of the producer that answered, by its identifier where that is known.
+    Producer(Option<Uuid>),
+    /// That of the SCP which the answer came through.
+    Proxy,
+}
+
+impl Whose {
+    /// Whether an element of a header is about them. What says of nobody is about who answered.
+    fn is_meant_by(self, element: &str) -> bool {
+        let names = |name| parameter(element, name);
+        if names("SCP-FQDN").is_some() {
+            return matches!(self, Self::Proxy);
+        }
+        let others = [
+            "SEPP-FQDN",
+            "NFC-Instance",
+            "NFC-Set",
+            "NFC-Service-Instance",
+            "NFC-Service-Set",
+            "Callback-Uri",
+        ];
+        let Self::Producer(id) = self else {
+            return false;
+        };
+        // An instance whose identifier we do not know speaks for itself.
+        let named = names("NF-Instance").or_else(|| names("NF-Inst"));
+        let is_other = |(named, id): (&str, Uuid)| named.parse() != Ok(id);
+        !named.zip(id).is_some_and(is_other) && others.iter().all(|name| names(name).is_none())
+    }
+}
+
 /// What a reduction means for one request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Reduction {
@@ -37,11 +73,16 @@ pub(super) struct Reduction {
 
 impl Pressure {
     /// Takes in what an answer says, where it says anything. `now` tells the client's time.
-    pub(super) fn read(&self, headers: &HeaderMap, now: impl FnOnce() -> u64) {
-        if let Some(load) = headers.get(&LCI).and_then(load) {
+    pub(super) fn read(&self, headers: &HeaderMap, whose: Whose, now: impl FnOnce() -> u64) {
+        if headers.contains_key(&LCI)
+            && let Some(load) = load(headers, whose)
+        {
             self.load.store(u64::from(load) + 1, Ordering::Relaxed);
         }
-        let Some(overload) = headers.get(&OCI).and_then(overload) else {
+        if !headers.contains_key(&OCI) {
+            return;
+        }
+        let Some(overload) = overload(headers, whose) else {
             return;
         };
         // Answers overtake each other: only a newer word counts (TS 29.500 6.4.3.4.2).
@@ -95,9 +136,22 @@ fn parameter<'a>(element: &'a str, name: &str) -> Option<&'a str> {
     })
 }
 
-fn load(value: &HeaderValue) -> Option<u8> {
+/// The elements of a header that are about them.
+fn elements_of<'a>(
+    headers: &'a HeaderMap,
+    name: &HeaderName,
+    whose: Whose,
+) -> impl Iterator<Item = &'a str> {
+    let lines = headers.get_all(name).iter();
+    let lines = lines.filter_map(|line| line.to_str().ok());
+    lines
+        .flat_map(elements)
+        .filter(move |element| whose.is_meant_by(element))
+}
+
+fn load(headers: &HeaderMap, whose: Whose) -> Option<u8> {
     // Several scopes of one instance: the most loaded one tells.
-    elements(value.to_str().ok()?)
+    elements_of(headers, &LCI, whose)
         .filter_map(|element| percentage(element, "Load-Metric"))
         .max()
 }
@@ -108,8 +162,8 @@ struct Overload {
     said_at: u64,
 }
 
-fn overload(value: &HeaderValue) -> Option<Overload> {
-    elements(value.to_str().ok()?)
+fn overload(headers: &HeaderMap, whose: Whose) -> Option<Overload> {
+    elements_of(headers, &OCI, whose)
         // What is said of slices and data networks is not about requests of ours.
         .filter(|element| parameter(element, "DNN").is_none())
         .filter_map(|element| {
@@ -137,14 +191,79 @@ fn elements(text: &str) -> impl Iterator<Item = &str> {
 
 #[cfg(test)]
 mod tests {
+    use http::HeaderValue;
+
     use super::*;
 
     fn told(name: &HeaderName, value: &str) -> Pressure {
+        told_of(Whose::Producer(None), name, value)
+    }
+
+    fn told_of(whose: Whose, name: &HeaderName, value: &str) -> Pressure {
         let mut headers = HeaderMap::new();
         headers.insert(name.clone(), HeaderValue::from_str(value).unwrap());
         let pressure = Pressure::default();
-        pressure.read(&headers, || 1_000);
+        pressure.read(&headers, whose, || 1_000);
         pressure
+    }
+
+    #[test]
+    fn each_scope_is_about_one_of_them_or_neither() {
+        let id = "54804518-4191-46b3-955c-ac631f953ed8";
+        let (unknown, proxy) = (Whose::Producer(None), Whose::Proxy);
+        let known = Whose::Producer(id.parse().ok());
+        let other = Whose::Producer(Some(Uuid::nil()));
+        for (scope, about) in [
+            (format!("NF-Instance: {id}"), [true, true, false, false]),
+            (
+                format!("nf-instance: {}", id.to_uppercase()),
+                [true, true, false, false],
+            ),
+            (
+                format!("NF-Service-Instance: a; NF-Inst: {id}"),
+                [true, true, false, false],
+            ),
+            ("NF-Set: set1.udmset".to_owned(), [true, true, true, false]),
+            ("NF-Service-Set: a".to_owned(), [true, true, true, false]),
+            (String::new(), [true, true, true, false]),
+            (
+                "SCP-FQDN: scp.example".to_owned(),
+                [false, false, false, true],
+            ),
+            ("SEPP-FQDN: sepp.example".to_owned(), [false; 4]),
+            (format!("NFC-Instance: {id}"), [false; 4]),
+            (
+                format!("NFC-Service-Instance: a; NF-Inst: {id}"),
+                [false; 4],
+            ),
+            ("Callback-Uri: \"http://a/b\"".to_owned(), [false; 4]),
+        ] {
+            let lci = format!("Timestamp: \"2020-02-05T08:05:30Z\"; Load-Metric: 25%; {scope}");
+            let oci = format!(
+                "Timestamp: \"2020-02-05T08:05:30Z\"; Period-of-Validity: 75s; \
+                 Overload-Reduction-Metric: 50%; {scope}"
+            );
+            for (whose, about) in [unknown, known, other, proxy].into_iter().zip(about) {
+                let load = told_of(whose, &LCI, &lci).load();
+                assert_eq!(load.is_some(), about, "{scope} of {whose:?}");
+                let reduction = told_of(whose, &OCI, &oci).reduction(|| 1_000);
+                assert_eq!(reduction.is_some(), about, "{scope} of {whose:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn every_line_of_a_header_is_read() {
+        let mut headers = HeaderMap::new();
+        for scope in ["SCP-FQDN: scp.example", "NF-Set: a"] {
+            let value = format!("Timestamp: \"2020-02-05T08:05:30Z\"; Load-Metric: 25%; {scope}");
+            headers.append(LCI.clone(), value.parse().unwrap());
+        }
+        for whose in [Whose::Producer(None), Whose::Proxy] {
+            let pressure = Pressure::default();
+            pressure.read(&headers, whose, || 1_000);
+            assert_eq!(pressure.load(), Some(25));
+        }
     }
 
     fn oci(time: &str, period: u32, percent: u32) -> String {
@@ -199,7 +318,7 @@ mod tests {
             let mut headers = HeaderMap::new();
             let value = oci(time, 75, percent);
             headers.insert(OCI.clone(), HeaderValue::from_str(&value).unwrap());
-            pressure.read(&headers, || 1_000);
+            pressure.read(&headers, Whose::Producer(None), || 1_000);
             pressure
                 .reduction(|| 1_000)
                 .map(|reduction| reduction.percent)

@@ -6,15 +6,19 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use arc_swap::ArcSwap;
 use tokio::task::JoinSet;
+use uuid::Uuid;
 
 use super::endpoint::{Endpoint, Lease, Shared};
-use super::instance::{Fit, Instance, Subject};
+use super::instance::{Fit, Instance, Serves, Subject};
 use super::selection::{Choice, History};
 use super::{ApiRoot, Error, ServiceName};
 
+/// Instances beyond so many are not taken up one by one: it is as many as a search can name.
+const MOST_INCLUDED: usize = 256;
+
 /// An instance with its connections.
 #[derive(Debug)]
-pub(super) struct Member {
+pub(crate) struct Member {
     pub(super) instance: Instance,
     pub(super) endpoint: Arc<Endpoint>,
 }
@@ -31,12 +35,72 @@ impl Member {
     }
 }
 
+/// Who gave an answer.
+#[derive(Debug, Clone)]
+pub(crate) enum Producer {
+    /// An instance that we chose.
+    Chosen(Arc<Member>),
+    /// One that a proxy chose and named.
+    Named(Uuid),
+    /// One that a proxy chose: all behind it are the same to us.
+    Behind(Arc<Member>),
+}
+
+/// By what a producer is known again.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum ProducerId {
+    /// By its NF instance identifier.
+    Instance(Uuid),
+    /// By where it is, or its proxy.
+    Root(ApiRoot),
+}
+
+impl Producer {
+    /// By what it is known again.
+    pub(crate) fn id(&self) -> ProducerId {
+        match self {
+            Self::Named(id) => ProducerId::Instance(*id),
+            Self::Chosen(member) | Self::Behind(member) => {
+                let instance = &member.instance;
+                let root = || ProducerId::Root(instance.root.clone());
+                instance
+                    .nf_instance_id
+                    .map_or_else(root, ProducerId::Instance)
+            }
+        }
+    }
+
+    /// Whether it is the one that is known by this.
+    pub(crate) fn is(&self, id: &ProducerId) -> bool {
+        match (self, id) {
+            (Self::Named(own), ProducerId::Instance(id)) => own == id,
+            (Self::Chosen(member) | Self::Behind(member), ProducerId::Instance(id)) => {
+                member.instance.nf_instance_id == Some(*id)
+            }
+            (Self::Chosen(member) | Self::Behind(member), ProducerId::Root(root)) => {
+                member.instance.nf_instance_id.is_none() && member.instance.root == *root
+            }
+            (Self::Named(_), ProducerId::Root(_)) => false,
+        }
+    }
+
+    /// Where it is, if we are the ones who choose it.
+    pub(crate) fn root(&self) -> Option<&ApiRoot> {
+        match self {
+            Self::Chosen(member) => Some(&member.instance.root),
+            Self::Named(_) | Self::Behind(_) => None,
+        }
+    }
+}
+
 /// A snapshot of the instances.
 #[derive(Debug, Default)]
 pub(super) struct Pool {
     pub(super) members: Box<[Arc<Member>]>,
     /// No instance says whom it serves.
     all_open: bool,
+    /// Instances serve different groups of subscriptions.
+    several_groups: bool,
 }
 
 /// What decides which instance is asked.
@@ -51,6 +115,28 @@ pub(super) struct Wish<'a> {
 }
 
 impl Pool {
+    fn new(members: Vec<Arc<Member>>) -> Self {
+        let serves = || members.iter().map(|member| &member.instance.serves);
+        let mut grouped = serves().map(|serves| &serves.groups);
+        let mut grouped = grouped.by_ref().filter(|groups| !groups.is_empty());
+        let first = grouped.next();
+        let several_groups = grouped.any(|groups| Some(groups) != first);
+        Self {
+            all_open: !several_groups && serves().all(Serves::is_open),
+            several_groups,
+            members: members.into(),
+        }
+    }
+
+    /// By whom the subject is served, as far as the instances tell.
+    pub(super) fn served(&self, wish: &Wish<'_>) -> Served {
+        match self.best_fit(wish) {
+            Some(Fit::Other) => Served::ByNone,
+            Some(Fit::Grouped) if self.several_groups => Served::ByAGroup,
+            None | Some(Fit::Stated | Fit::Open | Fit::Grouped) => Served::ByAny,
+        }
+    }
+
     /// How well an instance has to fit to be asked: as well as the best that there is, reachable or
     /// not. Another one would say that it knows nothing, and be wrong.
     pub(super) fn best_fit(&self, wish: &Wish<'_>) -> Option<Fit> {
@@ -71,6 +157,17 @@ impl Pool {
             .iter()
             .find(|member| member.instance.root == *root)
     }
+}
+
+/// By whom a subject is served.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Served {
+    /// By any of those that fit it best.
+    ByAny,
+    /// By the instances of one group, and they do not tell which.
+    ByAGroup,
+    /// By none of them, they say.
+    ByNone,
 }
 
 /// How instances are connected to.
@@ -133,13 +230,7 @@ impl Roster {
             });
             members.push(Arc::new(Member { instance, endpoint }));
         }
-        let all_open = members
-            .iter()
-            .all(|member| member.instance.serves.is_open());
-        let pool = Arc::new(Pool {
-            members: members.into(),
-            all_open,
-        });
+        let pool = Arc::new(Pool::new(members));
         self.pool.store(Arc::clone(&pool));
         for member in &before.members {
             if pool.at(&member.instance.root).is_none() {
@@ -149,6 +240,19 @@ impl Roster {
         drop(tasks);
         // Who waits for one that is gone looks again.
         shared.attempted.notify_waiters();
+    }
+
+    /// These are instances as well, as far as there is room for them.
+    pub(super) fn include(&self, found: &[Instance], shared: &Arc<Shared>) {
+        let before = self.pool.load_full();
+        let is_new = |instance: &&Instance| before.at(&instance.root).is_none();
+        let mut new = found.iter().filter(is_new).peekable();
+        if new.peek().is_none() {
+            return;
+        }
+        let known = before.members.iter().map(|member| &member.instance);
+        let all = known.chain(new).take(MOST_INCLUDED).cloned().collect();
+        self.replace(all, shared);
     }
 
     /// A connection to send on, to the instance that is chosen. Where there is none, the next

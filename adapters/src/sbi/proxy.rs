@@ -4,7 +4,7 @@
 use std::sync::Arc;
 
 use device::UeId;
-use http::header::HeaderName;
+use http::header::{HeaderName, SERVER};
 use http::{HeaderMap, HeaderValue};
 use percent_encoding::{AsciiSet, CONTROLS, utf8_percent_encode};
 use uuid::Uuid;
@@ -56,6 +56,13 @@ impl Scp {
 
     pub(super) fn shared(&self) -> &Shared {
         &self.inner.shared
+    }
+
+    /// Whether one of them is at this host.
+    pub(super) fn is_at(&self, root: &ApiRoot) -> bool {
+        let pool = self.inner.roster.pool();
+        let mut members = pool.members.iter();
+        members.any(|member| member.instance.root.is_same_host(root))
     }
 
     /// A connection to any of them.
@@ -157,6 +164,16 @@ impl Route {
     }
 }
 
+/// Whether the answer is the proxy's own and not one that it passed on (TS 29.500 5.2.2.2,
+/// `server`).
+pub(super) fn is_of_proxy(headers: &HeaderMap) -> bool {
+    let server = headers.get(SERVER).map(HeaderValue::as_bytes);
+    let kind = server.and_then(|server| server.get(..PROXY_AGENT.len()));
+    kind.is_some_and(|kind| kind.eq_ignore_ascii_case(PROXY_AGENT))
+}
+
+const PROXY_AGENT: &[u8] = b"SCP-";
+
 /// Whom the proxy says it chose (TS 29.500 5.2.3.2.6, 5.2.3.3.4), for whoever wants to see it.
 pub(super) fn chosen(headers: &HeaderMap) -> (Option<ApiRoot>, Option<Uuid>) {
     let text = |name: &HeaderName| headers.get(name)?.to_str().ok();
@@ -184,7 +201,7 @@ fn describe(subject: Subject<'_>, headers: &mut HeaderMap) {
     };
     match subject {
         Subject::Anybody | Subject::Among(_) => {}
-        Subject::Ue(ue) => {
+        Subject::Ue(ue) | Subject::UeAmong(ue, _) => {
             let name = match ue {
                 UeId::Supi(_) => &SUPI,
                 UeId::Gpsi(_) => &GPSI,

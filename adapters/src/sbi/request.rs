@@ -48,6 +48,8 @@ pub(super) struct Observed<'a> {
     pub(super) steps: Option<&'a CallSteps>,
     /// The trace that it is part of.
     pub(super) trace: Option<&'a TraceContext>,
+    /// Whether the answer is to say who gave it.
+    pub(super) tells_producer: bool,
 }
 
 impl<'a> Question<'a> {
@@ -129,7 +131,7 @@ impl Sender {
             headers.insert(&SENDER_TIMESTAMP, timestamp);
         }
         if self.correlation_info
-            && let Subject::Ue(ue) = question.subject
+            && let Some(ue) = question.subject.ue()
             && let Some(info) = correlation_info(ue)
         {
             headers.insert(&CORRELATION_INFO, info);

@@ -7,11 +7,12 @@ use std::time::{Duration, SystemTime};
 use bytes::{Bytes, BytesMut};
 use h2::RecvStream;
 use http::header::{CACHE_CONTROL, CONTENT_TYPE, DATE, LOCATION, RETRY_AFTER};
+use http::uri::PathAndQuery;
 use http::{HeaderMap, StatusCode};
 use jiff::Timestamp;
 use serde::Deserialize;
 
-use super::{ApiRoot, Error, Resource, Route, date};
+use super::{ApiRoot, Error, Producer, Resource, Route, Scp, date};
 
 /// A complete answer with any status.
 #[derive(Debug)]
@@ -21,6 +22,8 @@ pub(crate) struct Answer {
     body: Bytes,
     /// What was made, where something was.
     created: Option<Box<Resource>>,
+    /// Who gave it, where that was asked for.
+    producer: Option<Box<Producer>>,
 }
 
 impl Answer {
@@ -58,6 +61,7 @@ impl Answer {
             headers: parts.headers,
             body: rest.map_or(body, BytesMut::freeze),
             created: None,
+            producer: None,
         })
     }
 
@@ -80,9 +84,27 @@ impl Answer {
         Resource::within(self.headers.get(LOCATION)?, root)
     }
 
+    /// What the answer to a request for `path` redirects to, for a proxy to go there.
+    pub(super) fn redirection_by(&self, scp: &Scp, path: &PathAndQuery) -> Option<Resource> {
+        let there = Resource::moved(self.headers.get(LOCATION)?, path)?;
+        // Another proxy chooses by itself, as the first one would have.
+        let is_proxy = there.root().is_some_and(|root| scp.is_at(root));
+        Some(if is_proxy { there.of_anybody() } else { there })
+    }
+
     /// The resource that was made (201), where the core says where it is.
     pub(crate) fn created(&self) -> Option<&Resource> {
         self.created.as_deref()
+    }
+
+    /// Notes who gave it.
+    pub(super) fn given_by(&mut self, producer: Producer) {
+        self.producer = Some(Box::new(producer));
+    }
+
+    /// Who gave it, where the operation tells that.
+    pub(crate) fn producer(&self) -> Option<&Producer> {
+        self.producer.as_deref()
     }
 
     pub(super) fn headers(&self) -> &HeaderMap {
@@ -228,6 +250,7 @@ mod tests {
             headers,
             body: Bytes::from_static(body.as_bytes()),
             created: None,
+            producer: None,
         }
     }
 

@@ -8,8 +8,11 @@
 
 mod connections;
 mod core;
+mod directory;
 mod nrf;
 mod operations;
 mod peer;
 mod pools;
 mod retries;
+mod scp;
+mod tokens;

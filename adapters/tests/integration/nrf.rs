@@ -31,6 +31,7 @@ fn profile() -> NfProfile {
         ipv6_addresses: Vec::new(),
         locality: Some("north".to_owned()),
         nf_sets: Vec::new(),
+        callback: None,
     }
 }
 
@@ -83,6 +84,48 @@ async fn a_registration_is_put_kept_up_and_deleted() {
     );
     assert_eq!(delete.method, "DELETE");
     assert!(!delete.headers.contains_key("content-type"));
+}
+
+#[tokio::test]
+async fn the_callback_listener_is_registered_where_it_can_be_found() {
+    for (callback, place) in [
+        (
+            "http://192.0.2.1:9000",
+            Some(json!({"scheme": "http",
+                "ipEndPoints": [{"ipv4Address": "192.0.2.1", "port": 9000}]})),
+        ),
+        (
+            "https://[2001:db8::5]/pre/fix",
+            Some(json!({"scheme": "https", "apiPrefix": "/pre/fix",
+                "ipEndPoints": [{"ipv6Address": "2001:db8::5", "port": 443}]})),
+        ),
+        (
+            "https://bridge.example",
+            Some(json!({"scheme": "https", "fqdn": "bridge.example",
+                "ipEndPoints": [{"port": 443}]})),
+        ),
+        ("http://bridge:9000", None),
+    ] {
+        let core = Core::start(|_, _| Reply::json(201, r#"{"heartBeatTimer":60}"#)).await;
+        let profile = NfProfile {
+            callback: Some(callback.parse().unwrap()),
+            ..profile()
+        };
+        let _registration = Registration::start(&nrf(&core), profile);
+        eventually("registered", || !core.asked().is_empty()).await;
+        let mut registered = core.asked()[0].json();
+        let services = registered["nfServices"].take();
+        let expected = place.map(|mut place| {
+            let more = json!({"serviceName": "pei-bridge-callback",
+                "serviceInstanceId": "pei-bridge-callback", "nfServiceStatus": "REGISTERED",
+                "versions": [{"apiVersionInUri": "v1", "apiFullVersion": "1.0.0"}],
+                "allowedNfTypes": ["NRF", "SMF", "UDM"]});
+            let members = place.as_object_mut().unwrap();
+            members.extend(more.as_object().unwrap().clone());
+            json!([place])
+        });
+        assert_eq!(services, json!(expected), "{callback}");
+    }
 }
 
 #[tokio::test]
@@ -209,6 +252,30 @@ async fn what_is_notified_takes_an_instance_away_at_once() {
 }
 
 #[tokio::test]
+async fn a_search_under_way_does_not_bring_back_who_has_gone() {
+    let core = Core::start(|_, n| match n {
+        0 => Reply::json(200, found(1000)),
+        1 => Reply::Later(
+            Duration::from_millis(300),
+            Box::new(Reply::json(200, found(1000))),
+        ),
+        _ => Reply::status(503),
+    })
+    .await;
+    let discovery = Discovery::new(&nrf(&core), often());
+    let mut instances = discovery.watch(criteria());
+    instances.changed().await.unwrap();
+    assert_eq!(instances.borrow_and_update().len(), 1);
+    let notifications = Notifications::new(&discovery);
+    notifications.missed();
+    eventually("a search is under way", || core.asked().len() == 2).await;
+    let gone = notification("NF_DEREGISTERED", &json!({}));
+    notifications.accept(&gone).unwrap();
+    eventually("the next one is over", || core.asked().len() >= 3).await;
+    assert!(instances.borrow_and_update().is_empty());
+}
+
+#[tokio::test]
 async fn a_notification_that_names_nobody_is_refused() {
     let core = Core::start(|_, _| Reply::json(200, found(1000))).await;
     let notifications = Notifications::new(&Discovery::new(&nrf(&core), often()));
@@ -220,6 +287,37 @@ async fn a_notification_that_names_nobody_is_refused() {
     ] {
         assert!(notifications.accept(body.as_bytes()).is_err(), "{body}");
     }
+}
+
+#[tokio::test]
+async fn where_nobody_registers_a_subscription_is_looked_after_more_often() {
+    let core = Core::start(|asked, n| match asked.method.as_str() {
+        "GET" => Reply::status(503),
+        // Without an end.
+        "POST" => Reply::json(201, r#"{"subscriptionId":"7"}"#)
+            .with("location", "/nnrf-nfm/v1/subscriptions/7"),
+        // And forgotten at the third look.
+        _ if n < 5 => Reply::status(204),
+        _ => Reply::status(404),
+    })
+    .await;
+    let client = nrf(&core);
+    let settings = DiscoverySettings {
+        // No search comes between.
+        shortest_period: Duration::from_hours(1),
+        check_period: Duration::from_millis(50),
+        ..often()
+    };
+    let discovery = Discovery::new(&client, settings);
+    let _instances = discovery.watch(criteria());
+    let status = StatusSettings {
+        notification_uri: "http://192.0.2.1:9000/nrf/status".to_owned(),
+    };
+    let (_, nobody_registers) = watch::channel(1_u64);
+    let subscriptions = Subscriptions::start(&client, &discovery, status, &nobody_registers);
+    eventually("made again", || asked_by(&core, "POST").len() >= 2).await;
+    assert!(asked_by(&core, "PATCH").len() >= 2);
+    subscriptions.end(soon()).await;
 }
 
 #[tokio::test]

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use adapters::bsf::{Bsf, PcfBinding};
-use adapters::sbi::{Error, NfType, Settings};
+use adapters::sbi::{Client, Error, NfType, Settings};
 use adapters::udm::{AmfRegistration, Consent, Udm};
 use adapters::upf::Upf;
 use device::{Supi, UeId};
@@ -537,5 +537,29 @@ async fn what_the_upf_tells_leads_further_or_is_none() {
         let read = info
             .map(|info| info.map(|info| (info.supi.is_some(), info.private_ipv4, info.ip_domain)));
         assert_eq!(read, expected);
+    }
+}
+
+#[tokio::test]
+async fn each_bsf_is_asked_in_its_own_dialect() {
+    let of = |understood: &'static str| {
+        Core::start(move |asked, _| match asked.path.ends_with(understood) {
+            true => Reply::json(200, r#"{"supi":"imsi-001010000000001"}"#),
+            false => Reply::status(404),
+        })
+    };
+    let bsfs = [of("%2F128").await, of("%2F64").await];
+    let (registry, metrics) = metrics();
+    let roots = bsfs.iter().map(Core::root).collect();
+    let client = Client::new(NfType::Bsf, roots, &quick(), metrics);
+    crate::core::eventually("both are connected", || crate::core::ready(&registry) == 2).await;
+    let bsf = Bsf::new(&client);
+    for _ in 0..20 {
+        let address = "2001:db8:85a3:8d3::1".parse().unwrap();
+        let found = bsf.pcf_binding_ipv6(address, soon()).await;
+        assert!(matches!(found, Ok(Some(_))), "{found:?}");
+    }
+    for bsf in bsfs {
+        assert!(!bsf.asked().is_empty());
     }
 }

@@ -210,6 +210,33 @@ async fn a_second_instance_is_asked_when_the_first_takes_long() {
 }
 
 #[tokio::test]
+async fn a_fast_fault_does_not_win_over_a_slow_answer() {
+    // Neither is ejected, so that each is asked first and second.
+    let slow =
+        Core::start(|_, _| Reply::Later(Duration::from_millis(400), Box::new(Reply::status(404))))
+            .await;
+    let failing =
+        Core::start(|_, _| Reply::Later(Duration::from_millis(200), Box::new(Reply::status(500))))
+            .await;
+    let settings = Settings {
+        hedge_quantile: Some(0.01),
+        outlier: OutlierSettings {
+            consecutive_failures: 0,
+            ..OutlierSettings::default()
+        },
+        ..quick()
+    };
+    let (registry, metrics) = metrics();
+    let roots = vec![slow.root(), failing.root()];
+    let udm = Udm::new(Client::new(NfType::Udm, roots, &settings, metrics));
+    eventually("both are connected", || ready(&registry) == 2).await;
+    for _ in 0..4 {
+        assert_eq!(ask(&udm).await, NONE);
+    }
+    assert_eq!((slow.asked().len(), failing.asked().len()), (4, 4));
+}
+
+#[tokio::test]
 async fn an_instance_that_is_slow_is_left_alone() {
     let slow =
         Core::start(|_, _| Reply::Later(Duration::from_millis(60), Box::new(Reply::status(404))))

@@ -67,15 +67,23 @@ fn directory() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../shared/specs/3gpp")
 }
 
-/// `OpenAPI` 3.0 has `nullable` where JSON Schema has a type `null`.
-fn make_nullable(schema: Value) -> Value {
+/// `OpenAPI` 3.0 has `nullable` where JSON Schema has a type `null`, and a member that is read-only
+/// is required of answers alone.
+fn of_requests(schema: Value) -> Value {
     match schema {
-        Value::Array(items) => items.into_iter().map(make_nullable).collect(),
+        Value::Array(items) => items.into_iter().map(of_requests).collect(),
         Value::Object(members) => {
             let mut members: Map<String, Value> = members
                 .into_iter()
-                .map(|(name, member)| (name, make_nullable(member)))
+                .map(|(name, member)| (name, of_requests(member)))
                 .collect();
+            let properties = members.get("properties").cloned().unwrap_or_default();
+            if let Some(Value::Array(required)) = members.get_mut("required") {
+                required.retain(|name| {
+                    let property = name.as_str().and_then(|name| properties.get(name));
+                    property.is_none_or(|property| property["readOnly"] != true)
+                });
+            }
             if members.remove("nullable") == Some(Value::Bool(true)) {
                 json!({ "anyOf": [{ "type": "null" }, members] })
             } else {
@@ -96,7 +104,7 @@ fn load(name: &str, loaded: &mut BTreeMap<String, Value>) {
     // TS 29.575 has a comment that touches a string, which is not YAML.
     let text = text.replace("'#\n", "'\n");
     let document: Value = serde_saphyr::from_str(&text).unwrap_or_else(|e| panic!("{name}: {e}"));
-    loaded.insert(name.to_owned(), make_nullable(document));
+    loaded.insert(name.to_owned(), of_requests(document));
     for line in text.lines().filter(|line| line.contains("$ref")) {
         let quoted = line.split('\'').nth(1).or_else(|| line.split('"').nth(1));
         if let Some((file, _)) = quoted.and_then(|reference| reference.split_once('#'))
