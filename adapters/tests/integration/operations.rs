@@ -408,7 +408,7 @@ async fn answers_without_a_subscriber_are_counted() {
     })
     .await;
     let (registry, metrics) = metrics();
-    let client = adapters::sbi::Client::new(NfType::Bsf, vec![core.root()], &quick(), metrics);
+    let client = Client::new(NfType::Bsf, vec![core.root()], &quick(), metrics);
     let bsf = Bsf::new(&client);
     for _ in 0..3 {
         let found = bsf
