@@ -5,6 +5,7 @@ use std::net::{SocketAddr, TcpStream};
 use std::time::Duration;
 
 use crate::Result;
+use crate::bridge::{JSON, PATH};
 
 /// Nothing that is asked here takes so long.
 const TIMEOUT: Duration = Duration::from_secs(10);
@@ -30,11 +31,20 @@ impl Connection {
     }
 
     pub(crate) fn get(&mut self, path: &str) -> Result<Answer> {
-        self.ask(&format!("GET {path} HTTP/1.1\r\nhost: bench\r\n\r\n"))
+        self.exchange(&format!("GET {path} HTTP/1.1\r\nhost: bench\r\n\r\n"))
     }
 
     pub(crate) fn post(&mut self, path: &str, kind: &str, body: &str) -> Result<Answer> {
         self.send("POST", path, kind, body)
+    }
+
+    /// Asks the API of the bridge, with a token.
+    pub(crate) fn ask(&mut self, token: &str, body: &str) -> Result<Answer> {
+        self.exchange(&format!(
+            "POST {PATH} HTTP/1.1\r\nhost: bench\r\nauthorization: Bearer {token}\r\n\
+             content-type: {JSON}\r\ncontent-length: {}\r\n\r\n{body}",
+            body.len()
+        ))
     }
 
     pub(crate) fn send(
@@ -44,14 +54,14 @@ impl Connection {
         kind: &str,
         body: &str,
     ) -> Result<Answer> {
-        self.ask(&format!(
+        self.exchange(&format!(
             "{method} {path} HTTP/1.1\r\nhost: bench\r\ncontent-type: {kind}\r\n\
              content-length: {}\r\n\r\n{body}",
             body.len()
         ))
     }
 
-    fn ask(&mut self, request: &str) -> Result<Answer> {
+    fn exchange(&mut self, request: &str) -> Result<Answer> {
         self.0.get_mut().write_all(request.as_bytes())?;
         let mut answer = Answer::default();
         let status = self.line()?;

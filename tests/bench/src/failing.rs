@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
-use crate::bridge::{Access, Bridge, Core, JSON, PATH, Settings, question};
+use crate::bridge::{Access, Bridge, Core, JSON, Settings, question};
 use crate::connection::{Answer, Connection};
 use crate::report::{Report, Row, Target};
 use crate::start::as_f64;
@@ -35,14 +35,16 @@ const PAUSE: Duration = Duration::from_millis(5);
 pub(crate) fn measure(workplace: &Workplace, effort: Effort, report: &mut Report) -> Result<()> {
     let core = Core::start_several(workplace, SUBSCRIBERS, UDMS)?;
     let settings = Settings {
-        access: Access::Anybody,
+        access: Access::Tokens,
         lifetime: "0s",
         entries: SUBSCRIBERS,
         device_types: None,
     };
     let bridge = Bridge::start(workplace, &core, settings)?;
+    let token = core.token()?;
     let load = Load {
         address: bridge.address,
+        token: &token,
         begun: Instant::now(),
         length: effort.turn.max(SHORTEST),
         next: AtomicU64::new(0),
@@ -168,8 +170,9 @@ fn order(core: &Core, method: &str, path: &str, body: &Value) -> Result<Answer> 
 }
 
 /// Requests at a steady rate, however long each of them takes, by as many consumers as it needs.
-struct Load {
+struct Load<'a> {
     address: SocketAddr,
+    token: &'a str,
     begun: Instant,
     length: Duration,
     /// The number of the next request, which says when it is due and about whom it is.
@@ -179,7 +182,7 @@ struct Load {
     wrong: AtomicU64,
 }
 
-impl Load {
+impl Load<'_> {
     fn consume(&self) {
         let mut connection = None;
         loop {
@@ -213,7 +216,7 @@ impl Load {
             Some(connection) => connection,
             None => connection.insert(Connection::open(self.address)?),
         };
-        connection.post(PATH, JSON, &question(subscriber))
+        connection.ask(self.token, &question(subscriber))
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::process::Command;
 
-use crate::bridge::{Access, Bridge, Core, JSON, PATH, Settings, question};
+use crate::bridge::{Access, Bridge, Core, Settings, question};
 use crate::connection::{Answer, Connection};
 use crate::load::{Load, Question};
 use crate::process::{Process, free_address};
@@ -31,13 +31,14 @@ const TOKEN_TARGETS: Targets = Targets {
 pub(crate) fn measure(workplace: &Workplace, effort: Effort, report: &mut Report) -> Result<()> {
     let core = Core::start(workplace, SUBSCRIBERS)?;
     let settings = Settings {
-        access: Access::Anybody,
+        access: Access::Tokens,
         lifetime: "1day",
         entries: SUBSCRIBERS,
         device_types: None,
     };
     let bridge = Bridge::start(workplace, &core, settings)?;
-    let answer = Connection::open(bridge.address)?.post(PATH, JSON, &question(0))?;
+    let token = core.token()?;
+    let answer = Connection::open(bridge.address)?.ask(&token, &question(0))?;
     if answer.status != 200 {
         return Err(format!("the bridge answers {}", answer.status).into());
     }
@@ -52,27 +53,27 @@ pub(crate) fn measure(workplace: &Workplace, effort: Effort, report: &mut Report
     let ours = Contender {
         process: &bridge.process,
         address: bridge.address,
-        question: Question::Bridge,
+        question: Question::Bridge(&token),
     };
     let theirs = Contender {
         process: &bare,
         address,
-        question: Question::Bridge,
+        question: Question::Bridge(&token),
     };
     let load = Load::new(workplace, CONNECTIONS, SUBSCRIBERS)?;
     Rounds::run(&load, effort, &ours, &theirs)?.tell("cache / bare hyper", TARGETS, report);
     drop(bare);
     let settings = Settings {
-        access: Access::Tokens,
+        access: Access::Anybody,
         ..settings
     };
-    let guarded = Bridge::start(workplace, &core, settings)?;
-    let with_token = Contender {
-        process: &guarded.process,
-        address: guarded.address,
-        question: Question::WithToken(&core.token()?),
+    let bridge = Bridge::start(workplace, &core, settings)?;
+    let open = Contender {
+        process: &bridge.process,
+        address: bridge.address,
+        question: Question::Open,
     };
-    let rounds = Rounds::run(&load, effort, &with_token, &ours)?;
+    let rounds = Rounds::run(&load, effort, &ours, &open)?;
     rounds.tell("cache, tokens / none", TOKEN_TARGETS, report);
     Ok(())
 }

@@ -24,17 +24,18 @@ const TARGETS: Targets = Targets {
 pub(crate) fn measure(workplace: &Workplace, effort: Effort, report: &mut Report) -> Result<()> {
     let core = Core::start(workplace, SUBSCRIBERS)?;
     let settings = Settings {
-        access: Access::Anybody,
+        access: Access::Tokens,
         lifetime: "0s",
         entries: SUBSCRIBERS,
         device_types: None,
     };
     let bridge = Bridge::start(workplace, &core, settings)?;
+    let token = core.token()?;
     let (proxy, address) = start_proxy(core.address)?;
     let ours = Contender {
         process: &bridge.process,
         address: bridge.address,
-        question: Question::Bridge,
+        question: Question::Bridge(&token),
     };
     let theirs = Contender {
         process: &proxy,

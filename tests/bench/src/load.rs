@@ -14,12 +14,12 @@ const SCRIPT: &str = include_str!("load.lua");
 /// What is asked; the names are those of the script.
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum Question<'a> {
-    /// The API of the bridge.
-    Bridge,
-    /// The same of another version.
-    Version(&'a str),
+    /// The API of the bridge, without a token.
+    Open,
     /// The same, with a token.
-    WithToken(&'a str),
+    Bridge(&'a str),
+    /// The same of another version, which comes first.
+    Version(&'a str, &'a str),
     /// What the bridge would ask the core.
     Core,
 }
@@ -60,9 +60,9 @@ impl Load {
         turn: Duration,
     ) -> Result<Outcome> {
         let (name, token) = match question {
-            Question::Bridge => ("bridge", None),
-            Question::Version(version) => (version, None),
-            Question::WithToken(token) => ("bridge", Some(token)),
+            Question::Open => ("bridge", None),
+            Question::Bridge(token) => ("bridge", Some(token)),
+            Question::Version(version, token) => (version, Some(token)),
             Question::Core => ("core", None),
         };
         let output = Command::new("wrk")

@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::process::Command;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use crate::bridge::{Access, Bridge, Core, JSON, PATH, Settings, question};
+use crate::bridge::{Access, Bridge, Core, Settings, question};
 use crate::connection::Connection;
 use crate::report::{Report, Row, Target};
 use crate::start::as_f64;
@@ -39,20 +39,21 @@ pub(crate) fn measure(workplace: &Workplace, effort: Effort, report: &mut Report
 fn bridge_growth(workplace: &Workplace, entries: u64, capacity: u64) -> Result<f64> {
     let core = Core::start(workplace, entries + WARM_UP)?;
     let settings = Settings {
-        access: Access::Anybody,
+        access: Access::Tokens,
         lifetime: "1day",
         entries: capacity,
         device_types: None,
     };
     let bridge = Bridge::start(workplace, &core, settings)?;
-    ask_all(bridge.address, entries..entries + WARM_UP)?;
+    let token = core.token()?;
+    ask_all(bridge.address, &token, entries..entries + WARM_UP)?;
     let before = bridge.process.resident()?;
-    ask_all(bridge.address, 0..entries)?;
+    ask_all(bridge.address, &token, 0..entries)?;
     Ok(as_f64(bridge.process.resident()?.saturating_sub(before)))
 }
 
 /// Asks about each subscriber once, over several connections at a time.
-fn ask_all(address: SocketAddr, subscribers: std::ops::Range<u64>) -> Result<()> {
+fn ask_all(address: SocketAddr, token: &str, subscribers: std::ops::Range<u64>) -> Result<()> {
     let next = AtomicU64::new(subscribers.start);
     let ask = || -> Result<()> {
         let mut connection = Connection::open(address)?;
@@ -61,7 +62,7 @@ fn ask_all(address: SocketAddr, subscribers: std::ops::Range<u64>) -> Result<()>
             if subscriber >= subscribers.end {
                 return Ok(());
             }
-            let answer = connection.post(PATH, JSON, &question(subscriber))?;
+            let answer = connection.ask(token, &question(subscriber))?;
             if answer.status != 200 {
                 return Err(format!("the bridge answers {}", answer.status).into());
             }

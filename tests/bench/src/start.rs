@@ -47,7 +47,7 @@ pub(crate) fn measure(workplace: &Workplace, effort: Effort, report: &mut Report
 /// Seconds to ready, and the bytes resident then.
 fn start(workplace: &Workplace, core: &Core, file: Option<&Path>) -> Result<(f64, f64)> {
     let settings = Settings {
-        access: Access::Anybody,
+        access: Access::Tokens,
         lifetime: "1min",
         entries: 1000,
         device_types: file,

@@ -23,21 +23,22 @@ const TARGETS: Targets = Targets {
 pub(crate) fn measure(workplace: &Workplace, effort: Effort, report: &mut Report) -> Result<()> {
     let core = Core::start(workplace, SUBSCRIBERS)?;
     let settings = Settings {
-        access: Access::Anybody,
+        access: Access::Tokens,
         lifetime: "1day",
         entries: SUBSCRIBERS,
         device_types: None,
     };
     let bridge = Bridge::start(workplace, &core, settings)?;
+    let token = core.token()?;
     let contender = |question| Contender {
         process: &bridge.process,
         address: bridge.address,
         question,
     };
-    let first = contender(Question::Bridge);
+    let first = contender(Question::Bridge(&token));
     let load = Load::new(workplace, CONNECTIONS, SUBSCRIBERS)?;
     for version in LATER {
-        let later = contender(Question::Version(version));
+        let later = contender(Question::Version(version, &token));
         let rounds = Rounds::run(&load, effort, &later, &first)?;
         rounds.tell(&format!("{version} / v0.1.0"), TARGETS, report);
     }
