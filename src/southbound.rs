@@ -108,9 +108,9 @@ impl Southbound {
         if steps.is_none()
             && let Some(tokens) = &plan.tokens
         {
-            consumed(config)
-                .into_iter()
-                .for_each(|service| tokens.keep(service));
+            for service in consumed(config) {
+                tokens.keep(service);
+            }
         }
         let udm = plan.client(Discovered::Udm, &core.udm);
         let bsf = core.has(Discovered::Bsf);

@@ -98,7 +98,7 @@ impl SubscriberDirectory {
     ) -> Result<Option<Arc<[ApiRoot]>>, Error> {
         let instances = &self.directory.instances;
         let served = instances.served(service, Subject::Ue(ue));
-        if served == Served::ByAny {
+        if served == Served::Anywhere {
             return Ok(None);
         }
         let name = match ue {
@@ -114,9 +114,9 @@ impl SubscriberDirectory {
         match (located, served) {
             (Ok(Located::At(roots)), _) => Ok(Some(roots)),
             // Whoever is asked says the same.
-            (Ok(Located::Nowhere), _) | (Err(_), Served::ByNone | Served::ByAny) => Ok(None),
+            (Ok(Located::Nowhere), _) | (Err(_), Served::Elsewhere | Served::Anywhere) => Ok(None),
             // The wrong group would say that it knows nothing, and be wrong.
-            (Err(error), Served::ByAGroup) => Err(error),
+            (Err(error), Served::InOneGroup) => Err(error),
         }
     }
 
@@ -198,14 +198,14 @@ impl<K: Clone + Eq + Hash> Directory<K> {
         let found = self.search.narrowed(&self.criteria, narrow, until).await;
         let mut memory = lock(&self.memory);
         match found {
-            Ok(found) if found.instances.is_empty() => match old {
+            Ok(found) if found.instances.is_empty() => {
                 // An NRF that was started anew knows nobody until they register again.
-                Some(roots) => Ok(Located::At(memory.remember(key, &roots, NOBODY_PERIOD))),
-                None => {
-                    memory.remember_nobody(key);
-                    Ok(Located::Nowhere)
+                if let Some(roots) = old {
+                    return Ok(Located::At(memory.remember(key, &roots, NOBODY_PERIOD)));
                 }
-            },
+                memory.remember_nobody(key);
+                Ok(Located::Nowhere)
+            }
             Ok(found) => {
                 self.instances.include(&found.instances);
                 let period = found.period(self.longest_period);
@@ -359,19 +359,19 @@ mod tests {
     async fn what_is_known_is_bounded_and_shared() {
         let mut memory = Memory::new();
         for key in 0..11_000_u32 {
-            memory.remember(&key, &[root(1 + key % 2)], Duration::from_secs(60));
+            memory.remember(&key, &[root(1 + key % 2)], Duration::from_mins(1));
         }
         assert_eq!(memory.known.len(), MOST_KNOWN);
         assert_eq!(memory.shared.len(), 2);
         // What is there is renewed, and what has ended makes room.
         tokio::time::advance(Duration::from_secs(61)).await;
         assert!(matches!(memory.recall(&0), Some(Recalled::Old(_))));
-        memory.remember(&0, &[root(1)], Duration::from_secs(60));
+        memory.remember(&0, &[root(1)], Duration::from_mins(1));
         assert!(matches!(memory.recall(&0), Some(Recalled::Fresh(_))));
-        memory.remember(&20_000, &[root(1)], Duration::from_secs(60));
+        memory.remember(&20_000, &[root(1)], Duration::from_mins(1));
         assert!(matches!(memory.recall(&20_000), Some(Recalled::Fresh(_))));
         for answer in 0..200_u32 {
-            memory.remember(&answer, &[root(100 + answer)], Duration::from_secs(60));
+            memory.remember(&answer, &[root(100 + answer)], Duration::from_mins(1));
         }
         assert!(memory.shared.len() <= MOST_SHARED);
     }

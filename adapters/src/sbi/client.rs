@@ -136,7 +136,7 @@ impl Client {
         roots.iter().any(|root| pool.at(root).is_some())
     }
 
-    /// By whom the subject is served, as far as the instances tell.
+    /// Where the subject is served, as far as the instances tell.
     pub(crate) fn served(&self, service: ServiceName, subject: Subject<'_>) -> Served {
         let wish = Wish {
             service,

@@ -40,8 +40,8 @@ pub(super) enum Whose {
 impl Whose {
     /// Whether an element of a header is about them. What says of nobody is about who answered.
     fn is_meant_by(self, element: &str) -> bool {
-        let names = |name| parameter(element, name);
-        if names("SCP-FQDN").is_some() {
+        let says = |name| parameter(element, name);
+        if says("SCP-FQDN").is_some() {
             return matches!(self, Self::Proxy);
         }
         let others = [
@@ -56,9 +56,9 @@ impl Whose {
             return false;
         };
         // An instance whose identifier we do not know speaks for itself.
-        let named = names("NF-Instance").or_else(|| names("NF-Inst"));
+        let named = says("NF-Instance").or_else(|| says("NF-Inst"));
         let is_other = |(named, id): (&str, Uuid)| named.parse() != Ok(id);
-        !named.zip(id).is_some_and(is_other) && others.iter().all(|name| names(name).is_none())
+        !named.zip(id).is_some_and(is_other) && others.iter().all(|name| says(name).is_none())
     }
 }
 

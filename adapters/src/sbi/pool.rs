@@ -128,12 +128,12 @@ impl Pool {
         }
     }
 
-    /// By whom the subject is served, as far as the instances tell.
+    /// Where the subject is served, as far as the instances tell.
     pub(super) fn served(&self, wish: &Wish<'_>) -> Served {
         match self.best_fit(wish) {
-            Some(Fit::Other) => Served::ByNone,
-            Some(Fit::Grouped) if self.several_groups => Served::ByAGroup,
-            None | Some(Fit::Stated | Fit::Open | Fit::Grouped) => Served::ByAny,
+            Some(Fit::Other) => Served::Elsewhere,
+            Some(Fit::Grouped) if self.several_groups => Served::InOneGroup,
+            None | Some(Fit::Stated | Fit::Open | Fit::Grouped) => Served::Anywhere,
         }
     }
 
@@ -159,15 +159,15 @@ impl Pool {
     }
 }
 
-/// By whom a subject is served.
+/// Where a subject is served.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Served {
-    /// By any of those that fit it best.
-    ByAny,
-    /// By the instances of one group, and they do not tell which.
-    ByAGroup,
-    /// By none of them, they say.
-    ByNone,
+    /// At any of those that fit it best.
+    Anywhere,
+    /// At the instances of one group, and they do not tell which.
+    InOneGroup,
+    /// At none of them, they say.
+    Elsewhere,
 }
 
 /// How instances are connected to.

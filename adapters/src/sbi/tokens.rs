@@ -36,6 +36,10 @@ const LONGEST_LIFETIME: Duration = Duration::from_hours(24);
 /// Before the NRF is asked again that gave no token, doubled up to the bound.
 const FIRST_PAUSE: Duration = Duration::from_millis(250);
 const LONGEST_PAUSE: Duration = Duration::from_secs(5);
+/// Refused so often, a token is not to be had, as for a service that nobody in this core offers; an
+/// NRF that only did not know us yet knows us by then. Whoever needs one all the same asks for it.
+const MOST_REFUSALS: u32 = 8;
+const AFTER_REFUSALS: Duration = Duration::from_mins(1);
 /// The longest pause that an NRF gets that asks for one.
 const LONGEST_GRANTED_PAUSE: Duration = Duration::from_mins(1);
 /// Between two tokens that are asked for because a producer refused one: whoever refuses them all
@@ -230,7 +234,7 @@ impl Source {
     /// Renews the token of a slot, for ever.
     async fn keep(&self, slot: &Slot, service: ServiceName) {
         let is_fresh = |token: &Arc<Token>| Instant::now() < token.renew_at;
-        let mut failed = false;
+        let mut failures: u32 = 0;
         loop {
             if let Some(token) = slot.token_that(is_fresh) {
                 sleep_until(token.renew_at).await;
@@ -244,17 +248,19 @@ impl Source {
             drop(asking);
             let service = service.name();
             match brought {
-                Ok(_) if failed => {
-                    failed = false;
+                Ok(_) if failures > 0 => {
+                    failures = 0;
                     tracing::info!(nf = "NRF", service, "access tokens are given again");
                 }
                 Ok(_) => {}
                 Err(error) => {
-                    if !failed {
-                        failed = true;
+                    if failures == 0 {
                         tracing::warn!(nf = "NRF", service, %error, "no new access token");
                     }
+                    failures = failures.saturating_add(1);
+                    let is_final = matches!(error, Error::Refused { .. });
                     match pause {
+                        _ if is_final && failures > MOST_REFUSALS => sleep(AFTER_REFUSALS).await,
                         Some((until, _)) => sleep_until(until).await,
                         None => sleep(FIRST_PAUSE).await,
                     }

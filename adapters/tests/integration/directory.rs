@@ -91,8 +91,8 @@ async fn without_the_nrf_every_known_upf_is_asked_for_an_address() {
     let one_is_gone = vec![ignores.root().into(), dead.clone().into()];
     let upf_of_one = upf(&nrf_at(dead.clone()), one_is_gone);
     assert_eq!(finds(&upf_of_one, 9).await, Err(Error::Unreachable));
-    let upf_of_none = upf(&nrf_at(dead), Vec::new());
-    assert_eq!(finds(&upf_of_none, 9).await, Err(Error::Unreachable));
+    let without_upfs = upf(&nrf_at(dead), Vec::new());
+    assert_eq!(finds(&without_upfs, 9).await, Err(Error::Unreachable));
 }
 
 #[tokio::test]

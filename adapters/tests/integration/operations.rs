@@ -543,9 +543,12 @@ async fn what_the_upf_tells_leads_further_or_is_none() {
 #[tokio::test]
 async fn each_bsf_is_asked_in_its_own_dialect() {
     let of = |understood: &'static str| {
-        Core::start(move |asked, _| match asked.path.ends_with(understood) {
-            true => Reply::json(200, r#"{"supi":"imsi-001010000000001"}"#),
-            false => Reply::status(404),
+        Core::start(move |asked, _| {
+            if asked.path.ends_with(understood) {
+                Reply::json(200, r#"{"supi":"imsi-001010000000001"}"#)
+            } else {
+                Reply::status(404)
+            }
         })
     };
     let bsfs = [of("%2F128").await, of("%2F64").await];

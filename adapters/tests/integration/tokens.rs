@@ -111,9 +111,12 @@ async fn an_nrf_that_gives_none_is_not_asked_by_every_request() {
     let gives = Arc::new(AtomicBool::new(false));
     let nrf = Core::start({
         let gives = gives.clone();
-        move |_, n| match gives.load(Ordering::Relaxed) {
-            true => token(n, 3600),
-            false => Reply::json(400, r#"{"error":"unauthorized_client"}"#),
+        move |_, n| {
+            if gives.load(Ordering::Relaxed) {
+                token(n, 3600)
+            } else {
+                Reply::json(400, r#"{"error":"unauthorized_client"}"#)
+            }
         }
     })
     .await;
