@@ -69,7 +69,7 @@ pub async fn run(arguments: &DemoArguments, stop: CancellationToken) -> Result<(
     let app = if config.tac.file.is_some() {
         App::build(&config)?
     } else {
-        let table = TacTable::read(simcore::TAC_CSV.as_bytes()).map_err(DemoError::Tac)?;
+        let table = TacTable::read(simcore::TAC_CSV.as_bytes(), 0).map_err(DemoError::Tac)?;
         App::build_with(&config, table)?
     };
     let (api, admin) = (app.api_address(), app.admin_address());

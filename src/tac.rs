@@ -4,8 +4,9 @@
 //! `tac,manufacturer,model`. Names are kept once in one arena, so that 250,000 rows take a few
 //! megabytes.
 
+use std::fs::File;
 use std::hash::BuildHasher as _;
-use std::io::Read;
+use std::io::{self, BufRead as _, BufReader, Read, Seek as _};
 use std::path::{Path, PathBuf};
 
 use csv::ByteRecord;
@@ -56,19 +57,29 @@ impl TacTable {
             path: path.to_owned(),
             reason,
         };
-        let file = std::fs::File::open(path).map_err(|error| fault(error.to_string()))?;
-        Self::read(file).map_err(fault)
+        let unreadable = |error: io::Error| fault(error.to_string());
+        let mut file = File::open(path).map_err(unreadable)?;
+        let lines = lines(&file).map_err(unreadable)?;
+        file.rewind().map_err(unreadable)?;
+        Self::read(file, lines).map_err(fault)
     }
 
-    /// Reads CSV text.
-    pub fn read(source: impl Read) -> Result<Self, String> {
+    /// Reads CSV text of about so many `lines`: tables that have their size from the start leave
+    /// nothing behind that they have grown out of.
+    pub fn read(source: impl Read, lines: usize) -> Result<Self, String> {
         let mut reader = csv::ReaderBuilder::new().flexible(true).from_reader(source);
         let header = reader.byte_headers().map_err(|error| error.to_string())?;
         if !header.iter().eq(HEADER.iter().map(|name| name.as_bytes())) {
             return Err(format!("the first line must be {}", HEADER.join(",")));
         }
-        let mut table = Self::default();
-        let mut interned = Interned::default();
+        let mut table = Self {
+            rows: HashMap::with_capacity(lines),
+            names: Names::default(),
+        };
+        let mut interned = Interned {
+            hasher: DefaultHashBuilder::default(),
+            names: HashTable::with_capacity(lines),
+        };
         let mut bad_rows = BadRows::of("TAC");
         let mut record = ByteRecord::new();
         while reader
@@ -140,10 +151,24 @@ struct Name {
 }
 
 /// Finds names that stand there already; needed only while the table is read.
-#[derive(Default)]
 struct Interned {
     hasher: DefaultHashBuilder,
     names: HashTable<Name>,
+}
+
+/// The line feeds of a file.
+fn lines(file: &File) -> io::Result<usize> {
+    let mut file = BufReader::with_capacity(64 * 1024, file);
+    let mut lines = 0;
+    loop {
+        let part = file.fill_buf()?;
+        if part.is_empty() {
+            return Ok(lines);
+        }
+        lines += part.iter().filter(|byte| **byte == b'\n').count();
+        let length = part.len();
+        file.consume(length);
+    }
 }
 
 impl Names {
@@ -178,7 +203,7 @@ mod tests {
     use super::*;
 
     fn table(rows: &str) -> TacTable {
-        TacTable::read(format!("tac,manufacturer,model\n{rows}").as_bytes()).unwrap()
+        TacTable::read(format!("tac,manufacturer,model\n{rows}").as_bytes(), 0).unwrap()
     }
 
     fn get(table: &TacTable, tac: &str) -> Option<(String, String)> {
@@ -224,7 +249,7 @@ mod tests {
 
     #[test]
     fn a_file_that_is_no_table_is_refused() {
-        assert!(TacTable::read("imei,make\n1,2\n".as_bytes()).is_err());
+        assert!(TacTable::read("imei,make\n1,2\n".as_bytes(), 0).is_err());
         assert!(TacTable::from_file(Path::new("no/such/file.csv")).is_err());
     }
 }

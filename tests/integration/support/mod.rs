@@ -79,7 +79,7 @@ impl Bridge {
     /// Starts with the TAC table of the fixtures, and does not wait for the core.
     pub fn start(config: &Config) -> Self {
         config.validate().unwrap();
-        let table = TacTable::read(simcore::TAC_CSV.as_bytes()).unwrap();
+        let table = TacTable::read(simcore::TAC_CSV.as_bytes(), 0).unwrap();
         let app = App::build_with(config, table).unwrap();
         Self {
             api: app.api_address(),
