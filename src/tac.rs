@@ -157,6 +157,7 @@ struct Interned {
 }
 
 /// The line feeds of a file.
+#[expect(clippy::naive_bytecount, reason = "a few megabytes, once")]
 fn lines(file: &File) -> io::Result<usize> {
     let mut file = BufReader::with_capacity(64 * 1024, file);
     let mut lines = 0;

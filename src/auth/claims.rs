@@ -330,6 +330,13 @@ mod tests {
                 json!({"sub": "ipport:84.125.93.10:59765"}),
                 Err(Reason::Consumer),
             ),
+            (json!({"sub": "Tel:+34600000002"}), Err(Reason::Consumer)),
+            (json!({"sub": "+34600000002"}), Err(Reason::Consumer)),
+            (
+                json!({"client_id": "imsi-001010000000001"}),
+                Err(Reason::Consumer),
+            ),
+            (json!({"sub": "+shop"}), Ok("+shop")),
         ] {
             assert_eq!(
                 consumer(extra.clone()),

@@ -23,7 +23,7 @@ pub(super) fn read<'n>(
             continue;
         };
         // The subject of a two-legged token is the consumer, of another a user: no device.
-        if name == "sub" && !value.starts_with(TEL) {
+        if name == "sub" && behind(&value, TEL).is_none() {
             continue;
         }
         let subject = parse(name, &value).ok_or(Reason::Device)?;
@@ -32,15 +32,24 @@ pub(super) fn read<'n>(
     Ok(None)
 }
 
-/// Whether a text is written like the name of a device.
+/// Whether a text is written like the name of a device or a subscription.
 pub(super) fn names_device(text: &str) -> bool {
-    text.starts_with(TEL) || text.starts_with(IPPORT)
+    let schemes = [TEL, IPPORT, "imsi-", "msisdn-"];
+    let number = text.strip_prefix('+').map(PhoneNumber::from_digits);
+    schemes.iter().any(|scheme| behind(text, scheme).is_some())
+        || number.is_some_and(|number| number.is_ok())
+}
+
+/// What follows a scheme, however that is written (RFC 3986 3.1).
+fn behind<'a>(text: &'a str, scheme: &str) -> Option<&'a str> {
+    let (start, rest) = text.split_at_checked(scheme.len())?;
+    start.eq_ignore_ascii_case(scheme).then_some(rest)
 }
 
 fn parse(claim: &str, value: &str) -> Option<Subject> {
     match claim {
         "phone_number" => phone_number(value),
-        "sub" => phone_number(value.strip_prefix(TEL)?),
+        "sub" => phone_number(behind(value, TEL)?),
         "ipport" => address(value),
         _ => any_form(value),
     }
@@ -48,9 +57,9 @@ fn parse(claim: &str, value: &str) -> Option<Subject> {
 
 /// The value of an operator's own claim says itself what it is.
 fn any_form(value: &str) -> Option<Subject> {
-    if let Some(number) = value.strip_prefix(TEL) {
+    if let Some(number) = behind(value, TEL) {
         phone_number(number)
-    } else if let Some(value) = value.strip_prefix(IPPORT) {
+    } else if let Some(value) = behind(value, IPPORT) {
         address(value)
     } else if value.starts_with('+') {
         phone_number(value)
@@ -137,6 +146,10 @@ mod tests {
             ),
             (
                 json!({"sub": "tel:+34600000003", "ipport": "1.2.3.4:5"}),
+                Some(number("34600000003")),
+            ),
+            (
+                json!({"sub": "TEL:+34600000003"}),
                 Some(number("34600000003")),
             ),
             (

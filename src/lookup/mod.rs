@@ -393,7 +393,7 @@ impl Walk<'_> {
         for identifier in identifiers.iter().flatten() {
             let supi = self.lookup.supi_of(identifier, self.deadline).await?;
             if known.is_some() && supi.is_some() && known != supi {
-                return Err(LookupError::Mismatch);
+                return Err(self.mismatch());
             }
             unknown |= supi.is_none();
             known = known.or(supi);
@@ -401,9 +401,16 @@ impl Walk<'_> {
         }
         match known {
             None => Err(LookupError::UnknownSubscription),
-            Some(_) if unknown => Err(LookupError::Mismatch),
+            Some(_) if unknown => Err(self.mismatch()),
             Some(supi) => Ok(UeId::Supi(supi)),
         }
+    }
+
+    /// No single subscription is meant: what was asked with counts against the limits, each
+    /// combination anew, or one known name would be the cover for guesses at any other.
+    fn mismatch(&mut self) -> LookupError {
+        self.progress.subscription = None;
+        LookupError::Mismatch
     }
 
     /// The device of a subscription, once token and subscriber allow it; before that, the core is

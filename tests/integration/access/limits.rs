@@ -185,6 +185,26 @@ async fn who_walks_through_numbers_is_stopped_and_seen() {
     answer.is_error(400, "INVALID_ARGUMENT");
 }
 
+/// Whether an address is that of a number is a guess at somebody, too: the number that is known
+/// already is no cover for it.
+#[tokio::test]
+async fn guesses_whose_address_it_is_are_counted() {
+    within_the_hour().await;
+    let rig = guarded(|config| config.limits.distinct_subscribers_per_hour = 3).await;
+    let walker = token_of(&rig, "walker").await;
+    let mut statuses = Vec::new();
+    for host in 1..6 {
+        let device = json!({
+            "phoneNumber": "+123456789",
+            "ipv6Address": format!("2001:db8:dead:{host}::1"),
+        });
+        let body = json!({ "device": device });
+        let ask = Ask::identifier(&body).path("/device-identifier/v0.2/retrieve-identifier");
+        statuses.push(rig.bridge.send(&ask.bearer(&walker)).await.status);
+    }
+    assert_eq!(statuses, [422, 422, 422, 429, 429]);
+}
+
 #[tokio::test]
 async fn classes_have_limits_of_their_own() {
     within_the_hour().await;
