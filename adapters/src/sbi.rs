@@ -12,6 +12,7 @@
 //! body), `response`, `date`, `retry_budget`, and `steps` (what became of each call, for who wants to
 //! see it).
 
+mod allowance;
 mod api_root;
 mod change;
 mod client;
@@ -48,6 +49,7 @@ pub use settings::{OutlierSettings, Settings};
 pub use steps::{Attempt, Call, Fact, Found, Shown, Step, Steps};
 pub use tokens::Tokens;
 
+pub(crate) use allowance::Allowance;
 pub(crate) use change::{Change, Content, Resource};
 pub(crate) use instance::Subject;
 pub(crate) use operation::Operation;

@@ -16,7 +16,7 @@ use tokio::time::Instant;
 
 use super::discovery::DiscoverySettings;
 use super::search::{Criteria, Search};
-use crate::sbi::{ApiRoot, Client, Error, Path, Served, ServiceName, Subject};
+use crate::sbi::{Allowance, ApiRoot, Client, Error, Path, Served, ServiceName, Subject};
 
 /// Keys whose instances are remembered: the addresses of a network's translation are far fewer, and
 /// of subscriptions it spares most of those who come again.
@@ -75,8 +75,7 @@ impl N6Directory {
 #[derive(Debug)]
 pub struct SubscriberDirectory {
     directory: Directory<UeId>,
-    /// The second, and the searches in it.
-    searches: Mutex<(Instant, u32)>,
+    searches: Allowance,
 }
 
 impl SubscriberDirectory {
@@ -84,7 +83,7 @@ impl SubscriberDirectory {
     pub fn new(nrf: &Client, udms: &Client, criteria: Criteria, of: &DiscoverySettings) -> Self {
         Self {
             directory: Directory::new(nrf, udms, criteria, of),
-            searches: Mutex::new((Instant::now(), 0)),
+            searches: Allowance::per_second(MOST_SEARCHES_PER_SECOND),
         }
     }
 
@@ -106,7 +105,7 @@ impl SubscriberDirectory {
             UeId::Gpsi(_) => "&gpsi=",
         };
         let narrow = |path: Path| path.literal(name).identifier(ue);
-        let allowed = || self.may_search();
+        let allowed = || self.searches.take();
         let located = self
             .directory
             .locate_within(allowed, ue, narrow, deadline)
@@ -118,17 +117,6 @@ impl SubscriberDirectory {
             // The wrong group would say that it knows nothing, and be wrong.
             (Err(error), Served::InOneGroup) => Err(error),
         }
-    }
-
-    fn may_search(&self) -> bool {
-        let mut searches = lock(&self.searches);
-        let (since, count) = &mut *searches;
-        if since.elapsed() >= Duration::from_secs(1) {
-            *since = Instant::now();
-            *count = 0;
-        }
-        *count = count.saturating_add(1);
-        *count <= MOST_SEARCHES_PER_SECOND
     }
 }
 

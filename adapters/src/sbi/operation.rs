@@ -1,13 +1,13 @@
 //! One operation of a network function: the walk of a call from its path to its typed outcome,
 //! timed, counted, and told to whoever wants to see it.
 
-use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+use std::sync::Arc;
 
 use http::Method;
 use tokio::time::{Instant, timeout_at};
 use trace::{Kind, Span, Value};
 
+use super::allowance::Allowance;
 use super::metrics::OperationMetrics;
 use super::request::{Observed, Path, Question};
 use super::response::{Answer, loggable};
@@ -22,7 +22,7 @@ pub(crate) struct Operation {
     name: &'static str,
     tells_producer: bool,
     metrics: Arc<OperationMetrics>,
-    log_allowance: Arc<LogAllowance>,
+    log_allowance: Arc<Allowance>,
 }
 
 impl Operation {
@@ -34,7 +34,7 @@ impl Operation {
             name,
             tells_producer: false,
             metrics: Arc::new(metrics),
-            log_allowance: Arc::new(LogAllowance::new()),
+            log_allowance: Arc::new(Allowance::per_second(LINES_PER_SECOND)),
         }
     }
 
@@ -174,27 +174,6 @@ impl Operation {
 
 /// A wrong wiring fails every request; the metrics count them all, a few lines a second suffice.
 const LINES_PER_SECOND: u32 = 10;
-
-#[derive(Debug)]
-struct LogAllowance(Mutex<(Instant, u32)>);
-
-impl LogAllowance {
-    fn new() -> Self {
-        Self(Mutex::new((Instant::now(), 0)))
-    }
-
-    /// Whether one more line may be written.
-    fn take(&self) -> bool {
-        let mut state = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let (since, lines) = &mut *state;
-        if since.elapsed() >= Duration::from_secs(1) {
-            *since = Instant::now();
-            *lines = 0;
-        }
-        *lines = lines.saturating_add(1);
-        *lines <= LINES_PER_SECOND
-    }
-}
 
 /// A call that is counted when it ends, one way or another.
 struct Call<'a> {
