@@ -2,8 +2,10 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use prometheus::{IntCounter, IntCounterVec, IntGauge, Opts, Registry};
+use tokio::time::Instant;
 
 use super::issuer_client::FetchError;
 use super::reason::{AuthError, Missing, Reason};
@@ -134,11 +136,49 @@ impl IssuerMetrics {
         }
     }
 
+    /// A question that is asked now, for somebody who may not wait for its answer.
+    pub(super) fn question(&self) -> Question<'_> {
+        Question {
+            issuer: Some(self),
+            asked: Instant::now(),
+        }
+    }
+
     #[cfg(test)]
     pub(super) fn unregistered() -> Self {
         AuthMetrics::register(&Registry::new())
             .unwrap()
             .issuer("https://issuer.example", "keys")
+    }
+}
+
+/// A question under way. Requests wait for none longer than their own deadline, so that an issuer
+/// that swallows questions would never be seen to fail: one that is given up counts as failed, unless
+/// it could not have been answered yet.
+pub(super) struct Question<'a> {
+    /// Absent where it has ended.
+    issuer: Option<&'a IssuerMetrics>,
+    asked: Instant,
+}
+
+/// What an issuer that is well takes, many times over.
+const SLOW: Duration = Duration::from_secs(1);
+
+impl Question<'_> {
+    /// It was answered, or failed.
+    pub(super) fn ended(mut self, error: Option<&FetchError>) {
+        if let Some(issuer) = self.issuer.take() {
+            issuer.fetched(error);
+        }
+    }
+}
+
+impl Drop for Question<'_> {
+    fn drop(&mut self) {
+        let given_up = self.issuer.filter(|_| self.asked.elapsed() >= SLOW);
+        if let Some(issuer) = given_up {
+            issuer.fetched(Some(&FetchError::GivenUp));
+        }
     }
 }
 
@@ -169,5 +209,21 @@ mod tests {
         for metric in tokens.get_metric() {
             assert!((metric.get_counter().get_value() - 1.0).abs() < f64::EPSILON);
         }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_question_that_is_given_up_is_a_failure_where_an_answer_was_due() {
+        let metrics = IssuerMetrics::unregistered();
+        let failed = || metrics.0.failed.get();
+        drop(metrics.question());
+        assert_eq!(failed(), 0);
+        let question = metrics.question();
+        tokio::time::advance(SLOW).await;
+        drop(question);
+        assert_eq!(failed(), 1);
+        let question = metrics.question();
+        tokio::time::advance(SLOW).await;
+        question.ended(None);
+        assert_eq!((failed(), metrics.0.answered.get()), (1, 1));
     }
 }

@@ -126,12 +126,12 @@ fn introspection(
 ) -> Result<Introspection, AuthSetupError> {
     let client = client(auth)?;
     let issuers = distinct(auth)?.iter().map(|issuer| {
-        Ok(IntrospectingIssuer {
-            rules: ClaimRules::new(issuer, auth.leeway),
-            endpoint: endpoint(auth, issuer, &client, metrics)?,
-            identity: identity(auth, issuer)?,
-            metrics: metrics.issuer(&issuer.issuer, "introspection"),
-        })
+        Ok(IntrospectingIssuer::new(
+            ClaimRules::new(issuer, auth.leeway),
+            endpoint(auth, issuer, &client, metrics)?,
+            identity(auth, issuer)?,
+            metrics.issuer(&issuer.issuer, "introspection"),
+        ))
     });
     let issuers = issuers.collect::<Result<_, AuthSetupError>>()?;
     Ok(Introspection::new(issuers, client, auth.token_lifetime))

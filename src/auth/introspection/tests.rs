@@ -159,6 +159,49 @@ async fn issuers_are_asked_in_order_and_all_must_be_heard_to_refuse() {
     assert_eq!(two.questions(PATH).len(), 4, "not asked about d");
 }
 
+/// An issuer that takes connections and says nothing, for as long as the listener is held.
+async fn mute(name: &str) -> (Issuer, tokio::net::TcpListener) {
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let mut issuer = issuer(name);
+    let url = format!("http://{}/", listener.local_addr().unwrap());
+    issuer.introspection_endpoint = Some(IssuerUrl::parse(&url).unwrap());
+    issuer.client_id = Some("bridge".to_owned());
+    (issuer, listener)
+}
+
+/// Wherever it stands, and however many tokens wait for it.
+#[tokio::test]
+async fn an_issuer_that_hangs_keeps_nobody_from_the_others() {
+    let server = IssuerServer::start().await;
+    server.answer(PATH, 200, &active());
+    let (hanging, _held) = mute("https://two.example").await;
+    let bridge = authenticator(vec![
+        hanging,
+        asked(&server, "https://one.example"),
+        mute("https://three.example").await.0,
+    ]);
+    let tokens: Vec<String> = (0..3 * MAX_QUESTIONS).map(|n| format!("t{n}")).collect();
+    let many = tokens.iter().map(|token| ask(&bridge, token));
+    for outcome in futures_util::future::join_all(many).await {
+        assert_eq!(outcome.as_deref(), Ok("shop"));
+    }
+}
+
+#[tokio::test]
+async fn an_issuer_that_hangs_may_be_the_one_that_knows() {
+    let server = IssuerServer::start().await;
+    server.answer(PATH, 200, &json!({"active": false}));
+    let (hanging, held) = mute("https://two.example").await;
+    let bridge = authenticator(vec![hanging, asked(&server, "https://one.example")]);
+    let hanging_up = async {
+        tokio::time::sleep(2 * HEAD_START).await;
+        drop(held);
+    };
+    let (outcome, ()) = tokio::join!(ask(&bridge, "a"), hanging_up);
+    assert_eq!(outcome, Err(SILENT));
+    assert_eq!(server.questions(PATH).len(), 1, "it was asked beside");
+}
+
 #[tokio::test]
 async fn the_endpoint_can_come_from_the_metadata() {
     let server = IssuerServer::start().await;
@@ -180,12 +223,8 @@ async fn the_endpoint_can_come_from_the_metadata() {
 
 #[tokio::test]
 async fn the_deadline_of_the_request_holds() {
-    let silent = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let mut issuer = issuer("https://one.example");
-    let url = format!("http://{}/", silent.local_addr().unwrap());
-    issuer.introspection_endpoint = Some(IssuerUrl::parse(&url).unwrap());
-    issuer.client_id = Some("bridge".to_owned());
-    let bridge = authenticator(vec![issuer]);
+    let (hanging, _held) = mute("https://one.example").await;
+    let bridge = authenticator(vec![hanging]);
     let parts = request(&[("authorization", "Bearer a")]);
     let deadline = Instant::now() + Duration::from_millis(50);
     let outcome = bridge.caller(&parts, deadline).await;
