@@ -96,6 +96,7 @@ impl AuthMetrics {
             answered: outcome("answered"),
             failed: outcome("failed"),
             failing: AtomicBool::new(false),
+            without_keys: AtomicBool::new(false),
         }))
     }
 }
@@ -110,6 +111,7 @@ struct IssuerState {
     answered: IntCounter,
     failed: IntCounter,
     failing: AtomicBool,
+    without_keys: AtomicBool,
 }
 
 impl IssuerMetrics {
@@ -121,6 +123,7 @@ impl IssuerMetrics {
             answered,
             failed,
             failing,
+            ..
         } = &*self.0;
         let was_failing = failing.swap(error.is_some(), Ordering::Relaxed);
         if let Some(error) = error {
@@ -133,6 +136,21 @@ impl IssuerMetrics {
             if was_failing {
                 tracing::info!(issuer, what, "an issuer answers again");
             }
+        }
+    }
+
+    /// Says in the log when an issuer publishes no key any more that could verify anything, and when
+    /// that ends.
+    pub(super) fn has_keys(&self, has_keys: bool) {
+        let issuer = &self.0.issuer;
+        let had_none = self.0.without_keys.swap(!has_keys, Ordering::Relaxed);
+        if !has_keys && !had_none {
+            tracing::warn!(
+                issuer,
+                "an issuer publishes no key of a configured algorithm: its tokens are refused"
+            );
+        } else if has_keys && had_none {
+            tracing::info!(issuer, "an issuer publishes keys again");
         }
     }
 

@@ -35,7 +35,7 @@ async fn keys_rotate_without_a_restart_and_outlive_their_issuer() {
     tokio::time::sleep(Duration::from_millis(250)).await;
     for (status, answer) in [
         (500, json!({})),
-        (200, json!({"keys": []})),
+        (200, json!({"keys": [1]})),
         (200, json!(1)),
     ] {
         server.answer("/jwks", status, &answer);
@@ -73,6 +73,26 @@ async fn a_withdrawn_key_is_refused_and_its_remembered_tokens_are_not_for_long()
     assert_eq!(refusal(&bridge, &token(&old)).await, UNKNOWN);
     tokio::time::sleep(Duration::from_millis(250)).await;
     assert_eq!(refusal(&bridge, &remembered).await, UNKNOWN);
+}
+
+/// Its word, not a failure: nobody can be let in with a key that it does not stand for any more.
+#[tokio::test]
+async fn an_issuer_that_withdraws_all_its_keys_has_none() {
+    let key = SigningKey::new(Algorithm::ES256);
+    let mut for_others = SigningKey::new(Algorithm::ES256).jwk();
+    for_others["use"] = json!("enc");
+    for nothing in [json!({"keys": []}), json!({"keys": [for_others]})] {
+        let server = IssuerServer::start().await;
+        server.publish(&[&key]);
+        let mut auth = quick(vec![published(&server, NAME)]);
+        auth.keys_refresh = Duration::from_millis(50);
+        let bridge = start(&auth);
+        assert_eq!(refusal(&bridge, &token(&key)).await, None);
+        server.answer("/jwks", 200, &nothing);
+        eventually(&bridge, &key, UNKNOWN).await;
+        server.publish(&[&key]);
+        eventually(&bridge, &key, None).await;
+    }
 }
 
 #[tokio::test]
