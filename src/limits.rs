@@ -22,7 +22,7 @@ use moka::policy::EvictionPolicy;
 use moka::sync::Cache;
 
 use crate::auth::ConsumerId;
-use crate::config::{Limits, LimitsClass};
+use crate::config::{Allowance, Limits};
 use crate::lookup::DeviceQuery;
 use guesses::{OpenGuess, TooMany};
 use usage::Usage;
@@ -45,8 +45,8 @@ pub enum Refusal {
 
 /// The limits of all consumers, and what they used of them.
 pub struct Limiter {
-    default: LimitsClass,
-    by_consumer: HashMap<Box<str>, LimitsClass>,
+    default: Allowance,
+    by_consumer: HashMap<Box<str>, Allowance>,
     usage: Cache<ConsumerId, Arc<Usage>, DefaultHashBuilder>,
     hasher: RandomState,
     metrics: Arc<LimitMetrics>,
@@ -73,7 +73,7 @@ impl Limiter {
     pub fn new(limits: &Limits, metrics: Arc<LimitMetrics>) -> Self {
         let by_consumer = limits.classes.values().flat_map(|class| {
             let members = class.consumers.iter();
-            members.map(|consumer| (consumer.as_str().into(), class.clone()))
+            members.map(|consumer| (consumer.as_str().into(), limits.of(class)))
         });
         // Whoever has not asked for the longest time is forgotten first. A policy that keeps who
         // asks often would forget the rest at once, and with them what they used.
@@ -82,7 +82,7 @@ impl Limiter {
             .eviction_policy(EvictionPolicy::lru())
             .build_with_hasher(DefaultHashBuilder::default());
         Self {
-            default: limits.default_class(),
+            default: limits.of_others(),
             by_consumer: by_consumer.collect(),
             usage,
             hasher: RandomState::new(),
@@ -93,8 +93,8 @@ impl Limiter {
     /// Admits a request of a consumer by rate and quota.
     pub fn admit(&self, consumer: &ConsumerId, now: Timestamp) -> Result<Admission, Refusal> {
         let usage = self.usage.get_with_by_ref(consumer, || {
-            let class = self.by_consumer.get(consumer.as_str());
-            Arc::new(Usage::new(class.unwrap_or(&self.default)))
+            let own = self.by_consumer.get(consumer.as_str());
+            Arc::new(Usage::new(own.unwrap_or(&self.default)))
         });
         let admitted = usage.take_rate().and_then(|()| usage.take_quota(now));
         let day = admitted.inspect_err(|refusal| self.metrics.refused(*refusal))?;

@@ -8,6 +8,7 @@ mod access;
 mod core;
 mod doubts;
 mod feeds;
+mod limits;
 mod load;
 mod ppid;
 mod telemetry;
@@ -25,12 +26,13 @@ use serde::{Deserialize, Serialize};
 
 pub use access::{
     Algorithm, Audit, AuditFailure, AuditSink, Auth, AuthMode, Consent, ConsentMode, Dpop,
-    DpopMode, Issuer, Limits, LimitsClass,
+    DpopMode, Issuer,
 };
 pub use core::{
     Core, Discovered, Discovery, GpsiToSupi, LastChecked, Outlier, Purged, Registration, Tokens,
 };
 pub use feeds::{Callback, Feeds, IpDomainRule};
+pub use limits::{Allowance, Limits, LimitsClass};
 pub use load::{ConfigError, Layers};
 pub use ppid::{Ppid, PpidSecret};
 pub use telemetry::{Otlp, Telemetry};

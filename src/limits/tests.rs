@@ -2,6 +2,7 @@ use device::{Gpsi, Imsi, PhoneNumber, Supi};
 use prometheus::Registry;
 
 use super::*;
+use crate::config::LimitsClass;
 
 const HOUR: i64 = 60 * 60;
 const DAY: i64 = 24 * HOUR;
@@ -181,22 +182,37 @@ fn who_has_no_limit_is_seen_all_the_same_and_forgotten_with_the_hour() {
 }
 
 #[test]
-fn a_class_has_its_own_limits() {
-    let class = LimitsClass {
-        consumers: vec!["gold".to_owned()],
-        ..Default::default()
+fn a_class_has_its_own_limits_and_otherwise_those_of_all() {
+    let class = |consumer: &str, requests_per_day, distinct_subscribers_per_hour| LimitsClass {
+        consumers: vec![consumer.to_owned()],
+        requests_per_day,
+        distinct_subscribers_per_hour,
+        ..LimitsClass::default()
     };
-    let limits = Limits {
-        requests_per_day: 1,
-        classes: [("gold".to_owned(), class)].into(),
+    let limiter = limiter(&Limits {
+        requests_per_day: 2,
+        distinct_subscribers_per_hour: 3,
+        classes: [
+            ("gold".to_owned(), class("gold", Some(10), None)),
+            ("free".to_owned(), class("free", Some(0), Some(0))),
+            ("silent".to_owned(), class("silent", None, None)),
+        ]
+        .into(),
         ..Limits::default()
-    };
-    let limiter = limiter(&limits);
-    for _ in 0..5 {
-        assert!(limiter.admit(&consumer("gold"), at(0)).is_ok());
+    });
+    for (id, admitted, beyond) in [
+        ("gold", 3, Some(Refusal::DistinctSubscribers(3500))),
+        ("free", 20, None),
+        ("silent", 2, Some(Refusal::Quota(86300))),
+        ("other", 2, Some(Refusal::Quota(86300))),
+    ] {
+        let walk = (11111..11131).map(|digits| ask(&limiter, id, &by_number(digits), 100));
+        let outcomes: Vec<_> = walk.collect();
+        let first = outcomes.iter().take_while(|outcome| outcome.is_ok());
+        assert_eq!(first.count(), admitted, "{id}");
+        let refused = outcomes.into_iter().find_map(Result::err);
+        assert_eq!(refused, beyond, "{id}");
     }
-    assert!(limiter.admit(&consumer("a"), at(0)).is_ok());
-    assert!(limiter.admit(&consumer("a"), at(0)).is_err());
 }
 
 #[test]

@@ -13,7 +13,7 @@ use super::Refusal;
 use super::distinct::Distinct;
 use super::guesses::Guesses;
 use super::window::Window;
-use crate::config::LimitsClass;
+use crate::config::Allowance;
 
 /// What one consumer used.
 pub(super) struct Usage {
@@ -37,20 +37,20 @@ struct ThisHour {
 }
 
 impl Usage {
-    pub(super) fn new(class: &LimitsClass) -> Self {
-        let rate = NonZeroU32::new(class.requests_per_second).map(|per_second| {
-            let burst = NonZeroU32::new(class.burst).unwrap_or(per_second);
+    pub(super) fn new(allowance: &Allowance) -> Self {
+        let rate = NonZeroU32::new(allowance.requests_per_second).map(|per_second| {
+            let burst = NonZeroU32::new(allowance.burst).unwrap_or(per_second);
             RateLimiter::direct(Quota::per_second(per_second).allow_burst(burst))
         });
         Self {
             rate,
-            requests_per_day: class.requests_per_day,
+            requests_per_day: allowance.requests_per_day,
             today: Mutex::default(),
             this_hour: Mutex::new(ThisHour {
                 hour: 0,
-                distinct: Distinct::new(class.distinct_subscribers_per_hour),
+                distinct: Distinct::new(allowance.distinct_subscribers_per_hour),
             }),
-            guesses: Mutex::new(Guesses::new(class.mismatches_per_hour)),
+            guesses: Mutex::new(Guesses::new(allowance.mismatches_per_hour)),
         }
     }
 

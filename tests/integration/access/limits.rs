@@ -210,7 +210,7 @@ async fn classes_have_limits_of_their_own() {
     within_the_hour().await;
     let class = |consumers: &[&str], requests_per_day| LimitsClass {
         consumers: consumers.iter().map(|it| (*it).to_owned()).collect(),
-        requests_per_day,
+        requests_per_day: Some(requests_per_day),
         ..LimitsClass::default()
     };
     let rig = guarded(|config| {
