@@ -17,6 +17,7 @@ mod url;
 mod validate;
 mod values;
 
+use std::collections::HashSet;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -305,6 +306,14 @@ pub enum LogFormat {
 }
 
 impl Config {
+    /// Every consumer that the operator names, in whichever section.
+    pub fn listed_consumers(&self) -> HashSet<String> {
+        let classes = self.limits.classes.values();
+        let in_classes = classes.flat_map(|class| &class.consumers);
+        let listed = in_classes.chain(&self.consent.exempt_consumers);
+        listed.cloned().collect()
+    }
+
     /// The effective configuration as TOML, the way `check` prints it.
     pub fn to_toml(&self) -> Result<String, toml::ser::Error> {
         toml::to_string_pretty(self)

@@ -1,5 +1,7 @@
 //! Against a small real issuer on loopback.
 
+use std::collections::HashSet;
+
 use serde_json::{Value, json};
 
 use super::*;
@@ -24,7 +26,7 @@ fn authenticator(mut issuers: Vec<Issuer>) -> Authenticator {
     }
     let mut auth = auth(issuers);
     auth.mode = AuthMode::Introspection;
-    Authenticator::new(&auth, metrics()).unwrap()
+    Authenticator::new(&auth, HashSet::new(), metrics()).unwrap()
 }
 
 async fn ask(authenticator: &Authenticator, token: &str) -> Result<String, AuthError> {
@@ -241,7 +243,7 @@ async fn nobody_is_asked_without_saying_who_we_are() {
         let mut auth = auth(vec![issuer]);
         auth.mode = AuthMode::Introspection;
         auth.tls = ClientTls::default();
-        let outcome = Authenticator::new(&auth, metrics());
+        let outcome = Authenticator::new(&auth, HashSet::new(), metrics());
         assert!(matches!(outcome, Err(AuthSetupError::Identity { .. })));
     }
 }

@@ -202,7 +202,7 @@ async fn keys_come_from_a_file_that_is_read_again() {
     let mut from_file = issuer(NAME);
     from_file.jwks_file = Some(file.0.clone());
     let auth = quick(vec![from_file]);
-    let outcome = Authenticator::new(&auth, metrics());
+    let outcome = Authenticator::new(&auth, HashSet::new(), metrics());
     assert!(matches!(outcome, Err(AuthSetupError::Keys { .. })));
     write(&[&old]);
     let bridge = start(&auth);
