@@ -162,6 +162,12 @@ impl IssuerMetrics {
         }
     }
 
+    /// Questions that were not answered.
+    #[cfg(test)]
+    pub(super) fn failures(&self) -> u64 {
+        self.0.failed.get()
+    }
+
     #[cfg(test)]
     pub(super) fn unregistered() -> Self {
         AuthMetrics::register(&Registry::new())
@@ -232,7 +238,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_question_that_is_given_up_is_a_failure_where_an_answer_was_due() {
         let metrics = IssuerMetrics::unregistered();
-        let failed = || metrics.0.failed.get();
+        let failed = || metrics.failures();
         drop(metrics.question());
         assert_eq!(failed(), 0);
         let question = metrics.question();

@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 
 use super::*;
 use crate::auth::testing::{IssuerServer, TempFile, auth, issuer, metrics, request};
-use crate::auth::{AuthSetupError, Authenticator, unix_now};
+use crate::auth::{AuthSetupError, Authenticator, Judge, unix_now};
 use crate::config::{AuthMode, ClientTls, Issuer, SecretSource};
 
 const PATH: &str = "/introspect";
@@ -202,6 +202,48 @@ async fn an_issuer_that_hangs_may_be_the_one_that_knows() {
     let (outcome, ()) = tokio::join!(ask(&bridge, "a"), hanging_up);
     assert_eq!(outcome, Err(SILENT));
     assert_eq!(server.questions(PATH).len(), 1, "it was asked beside");
+}
+
+/// Whatever is invented costs a question each, and no more memory than is said.
+#[tokio::test]
+async fn a_flood_of_tokens_leaves_memory_bounded() {
+    let server = IssuerServer::start().await;
+    server.answer(PATH, 200, &json!({"active": false}));
+    let bridge = authenticator(vec![asked(&server, "https://one.example")]);
+    let Judge::Issuer(introspection) = &bridge.judge else {
+        panic!("an issuer is asked");
+    };
+    let invented: Vec<String> = (0..REFUSAL_ENTRIES + 2000)
+        .map(|number| format!("invented-{number}"))
+        .collect();
+    for some in invented.chunks(500) {
+        let many = some.iter().map(|token| ask(&bridge, token));
+        for outcome in futures_util::future::join_all(many).await {
+            assert_eq!(outcome, Err(Reason::Inactive.into()));
+        }
+    }
+    introspection.refused.run_pending_tasks();
+    assert!(introspection.refused.entry_count() <= REFUSAL_ENTRIES);
+    assert_eq!(introspection.flights.under_way(), 0);
+    assert_eq!(bridge.known.entries(), 0);
+}
+
+/// Those who wait for an issuer that hangs do not all hold a connection to it.
+#[tokio::test]
+async fn only_so_many_questions_are_under_way() {
+    let (hanging, listener) = mute("https://one.example").await;
+    let bridge = std::sync::Arc::new(authenticator(vec![hanging]));
+    let mut asking = tokio::task::JoinSet::new();
+    for number in 0..4 * MAX_QUESTIONS {
+        let bridge = bridge.clone();
+        asking.spawn(async move { ask(&bridge, &format!("invented-{number}")).await });
+    }
+    let mut held = Vec::new();
+    let patience = Duration::from_millis(500);
+    while let Ok(accepted) = tokio::time::timeout(patience, listener.accept()).await {
+        held.push(accepted.unwrap());
+    }
+    assert_eq!(held.len(), MAX_QUESTIONS);
 }
 
 #[tokio::test]

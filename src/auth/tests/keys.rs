@@ -54,6 +54,46 @@ async fn keys_rotate_without_a_restart_and_outlive_their_issuer() {
     assert_eq!(refusal(&bridge, &token(&stranger)).await, NO_KEYS);
 }
 
+/// Ten minutes by the clock that everything here waits by, each second with a token that was never
+/// seen before. The schedule is the default one.
+#[tokio::test]
+async fn an_issuer_that_is_down_for_ten_minutes_costs_no_request() {
+    const OUTAGE: Duration = Duration::from_mins(10);
+    let (key, new) = (
+        SigningKey::new(Algorithm::ES256),
+        SigningKey::new(Algorithm::ES256),
+    );
+    let server = IssuerServer::start().await;
+    server.publish(&[&key]);
+    let metrics = metrics();
+    let auth = auth(vec![published(&server, NAME)]);
+    let bridge = Authenticator::new(&auth, HashSet::new(), metrics.clone()).unwrap();
+    assert_eq!(refusal(&bridge, &token(&key)).await, None);
+    let remembered = token(&key);
+    let address = server.address;
+    drop(server);
+    tokio::time::pause();
+    let began = Instant::now();
+    while began.elapsed() < OUTAGE {
+        assert_eq!(refusal(&bridge, &token(&key)).await, None);
+        assert_eq!(refusal(&bridge, &remembered).await, None);
+        tokio::time::advance(Duration::from_secs(1)).await;
+    }
+    tokio::time::resume();
+    // It was not merely left alone: the first refresh came after five minutes, then one every ten
+    // seconds.
+    let failed = metrics.issuer(NAME, "keys").failures();
+    assert!((20..=60).contains(&failed), "{failed} refreshes");
+    let server = IssuerServer::start_at(address).await;
+    server.publish(&[&key, &new]);
+    let end = Instant::now() + 2 * auth.keys_refresh_min;
+    while refusal(&bridge, &token(&new)).await.is_some() {
+        assert!(Instant::now() < end, "its new key is not found");
+        assert_eq!(refusal(&bridge, &token(&key)).await, None);
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+}
+
 #[tokio::test]
 async fn a_withdrawn_key_is_refused_and_its_remembered_tokens_are_not_for_long() {
     let (old, new) = (

@@ -12,6 +12,7 @@ mod limits;
 mod order;
 mod provider;
 mod rotation;
+mod secrets;
 pub mod support;
 mod three_legged;
 mod tokens;
