@@ -232,7 +232,7 @@ async fn a_flood_of_tokens_leaves_memory_bounded() {
 #[tokio::test]
 async fn only_so_many_questions_are_under_way() {
     let (hanging, listener) = mute("https://one.example").await;
-    let bridge = std::sync::Arc::new(authenticator(vec![hanging]));
+    let bridge = Arc::new(authenticator(vec![hanging]));
     let mut asking = tokio::task::JoinSet::new();
     for number in 0..4 * MAX_QUESTIONS {
         let bridge = bridge.clone();
