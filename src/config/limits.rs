@@ -107,9 +107,15 @@ impl Limits {
         }
     }
 
-    /// A consumer in two classes would have the limits of whichever comes first. It is named by its
+    /// Nothing could be counted without a place for it. A consumer in two classes would have the limits of whichever comes first. It is named by its
     /// place: errors repeat no value.
     pub(super) fn validate(&self) -> Result<(), ConfigError> {
+        if self.consumer_entries == 0 {
+            return Err(ConfigError::Invalid {
+                key: "limits.consumer_entries",
+                reason: "must be greater than zero".to_owned(),
+            });
+        }
         let mut seen = HashMap::new();
         for (class, members) in &self.classes {
             for (place, consumer) in (1..).zip(&members.consumers) {

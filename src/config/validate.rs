@@ -142,7 +142,6 @@ impl Config {
                 "auth.dpop.replay_entries",
                 self.auth.dpop.replay_entries == 0,
             ),
-            ("limits.consumer_entries", self.limits.consumer_entries == 0),
         ] {
             if zero {
                 return Err(invalid(key, "must be greater than zero"));

@@ -55,6 +55,7 @@ fn a_refusal_names_the_key_and_the_line() {
             "[api]\nmultiple_identifiers = \"last\"",
             "multiple_identifiers",
         ),
+        ("[limits]\nconsumer_entries = 0", "consumer_entries"),
         ("[auth]\nmode = \"nobody\"", "mode"),
         ("bsf = [\"ftp://127.0.0.1\"]", "bsf"),
         ("nrf = [\"http://127.0.0.1:7777\"]", "core.nrf"),

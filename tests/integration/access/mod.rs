@@ -9,6 +9,7 @@ mod introspection;
 mod keys;
 mod leaks;
 mod limits;
+mod mixture;
 mod order;
 mod provider;
 mod rotation;
