@@ -42,6 +42,9 @@ const MAX_QUESTIONS: usize = 128;
 /// takes, so that as a rule a token is shown to nobody after its own issuer.
 const HEAD_START: Duration = Duration::from_millis(100);
 
+/// How long an issuer that fails is waited for.
+const FAILING_PATIENCE: Duration = Duration::from_millis(250);
+
 /// What is encoded in a form (WHATWG URL, `application/x-www-form-urlencoded`).
 const FORM: &AsciiSet = &NON_ALPHANUMERIC
     .remove(b'*')
@@ -70,6 +73,8 @@ pub(super) struct IntrospectingIssuer {
     metrics: IssuerMetrics,
     /// Its own, so that those who wait for one issuer keep nobody from another.
     turns: Semaphore,
+    /// Who finds out whether it is well again.
+    probe: Semaphore,
 }
 
 /// Where it is asked.
@@ -192,11 +197,28 @@ impl IntrospectingIssuer {
             identity,
             metrics,
             turns: Semaphore::new(MAX_QUESTIONS),
+            probe: Semaphore::new(1),
         }
     }
 
-    /// What it says of a token, in its turn.
+    /// What it says of a token. While it fails, one question at a time has all its time (it may merely
+    /// be slow), and nobody else is kept waiting: each would hold a place among the requests in flight.
     async fn explain(
+        &self,
+        token: &str,
+        client: &IssuerClient,
+    ) -> Result<(&Self, bytes::Bytes), Silent> {
+        let probe = self.metrics.is_failing().then(|| self.probe.try_acquire());
+        let answer = self.explain_in_turn(token, client);
+        match &probe {
+            None | Some(Ok(_)) => answer.await,
+            Some(Err(_)) => tokio::time::timeout(FAILING_PATIENCE, answer)
+                .await
+                .unwrap_or(Err(Silent)),
+        }
+    }
+
+    async fn explain_in_turn(
         &self,
         token: &str,
         client: &IssuerClient,

@@ -139,6 +139,11 @@ impl IssuerMetrics {
         }
     }
 
+    /// Whether the latest question failed.
+    pub(super) fn is_failing(&self) -> bool {
+        self.0.failing.load(Ordering::Relaxed)
+    }
+
     /// Says in the log when an issuer publishes no key any more that could verify anything, and when
     /// that ends.
     pub(super) fn has_keys(&self, has_keys: bool) {

@@ -30,7 +30,15 @@ fn authenticator(mut issuers: Vec<Issuer>) -> Authenticator {
 }
 
 async fn ask(authenticator: &Authenticator, token: &str) -> Result<String, AuthError> {
-    let deadline = Instant::now() + Duration::from_secs(5);
+    ask_within(authenticator, token, Duration::from_secs(5)).await
+}
+
+async fn ask_within(
+    authenticator: &Authenticator,
+    token: &str,
+    patience: Duration,
+) -> Result<String, AuthError> {
+    let deadline = Instant::now() + patience;
     let parts = request(&[("authorization", &format!("Bearer {token}"))]);
     let caller = authenticator.caller(&parts, deadline).await?;
     Ok(caller.consumer.as_str().to_owned())
@@ -202,6 +210,39 @@ async fn an_issuer_that_hangs_may_be_the_one_that_knows() {
     let (outcome, ()) = tokio::join!(ask(&bridge, "a"), hanging_up);
     assert_eq!(outcome, Err(SILENT));
     assert_eq!(server.questions(PATH).len(), 1, "it was asked beside");
+}
+
+/// Each who waits holds a place among the requests in flight: one is enough to see whether it is well
+/// again.
+#[tokio::test]
+async fn an_issuer_that_went_on_hanging_keeps_only_one_waiting() {
+    let server = IssuerServer::start().await;
+    server.answer(PATH, 200, &json!({"active": false}));
+    let (hanging, _held) = mute("https://two.example").await;
+    let bridge = authenticator(vec![hanging, asked(&server, "https://one.example")]);
+    let patience = Duration::from_millis(1500);
+    let first = ask_within(&bridge, "first", patience).await;
+    assert_eq!(first, Err(AuthError::DeadlinePassed));
+    let tokens: Vec<String> = (0..50).map(|n| format!("t{n}")).collect();
+    let later = tokens.iter().map(|t| ask_within(&bridge, t, 2 * patience));
+    let outcomes = futures_util::future::join_all(later).await;
+    let waited = |it: &&Result<_, _>| **it == Err(AuthError::DeadlinePassed);
+    assert_eq!(outcomes.iter().filter(waited).count(), 1);
+    let silent = |it: &&Result<_, _>| **it == Err(SILENT);
+    assert_eq!(outcomes.iter().filter(silent).count(), 49);
+}
+
+/// By all who ask, and at once.
+#[tokio::test]
+async fn an_issuer_that_is_well_again_is_heard() {
+    let server = IssuerServer::start().await;
+    let bridge = authenticator(vec![asked(&server, "https://one.example")]);
+    assert_eq!(ask(&bridge, "a").await, Err(SILENT));
+    server.answer(PATH, 200, &active());
+    let many = ["a", "b", "c"].map(|token| ask(&bridge, token));
+    for outcome in futures_util::future::join_all(many).await {
+        assert_eq!(outcome.as_deref(), Ok("shop"));
+    }
 }
 
 /// Whatever is invented costs a question each, and no more memory than is said.
