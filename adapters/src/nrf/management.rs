@@ -2,7 +2,7 @@
 //! 5.2.2.4).
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use http::StatusCode;
@@ -15,12 +15,17 @@ use uuid::Uuid;
 
 use super::network::{PlmnId, Snssai};
 use super::{Backoff, PATIENCE};
-use crate::sbi::{Answer, ApiRoot, Change, Client, Error, Operation, Path, Resource, ServiceName};
+use crate::sbi::{
+    Answer, ApiRoot, Change, Client, Error, Operation, Path, Producer, Resource, ServiceName,
+};
 
 /// The interval of an NRF that states none.
 const USUAL_HEART_BEAT: Duration = Duration::from_secs(10);
 /// An NRF that wants to hear of us more often than this does not.
 const SHORTEST_HEART_BEAT: Duration = Duration::from_millis(500);
+/// However seldom an NRF wants to hear of us: without a heart-beat nobody notices that it has
+/// forgotten us.
+const LONGEST_HEART_BEAT: Duration = Duration::from_mins(10);
 /// Some NRFs forget who is late by one beat: so much of the interval passes between two.
 const BEAT_AT: f64 = 0.8;
 
@@ -107,6 +112,8 @@ struct Management {
     update: Operation,
     deregister: Operation,
     profile: NfProfile,
+    /// The NRFs that took us in, each once, the last one first: they may not know of each other.
+    known_at: Mutex<Vec<ApiRoot>>,
 }
 
 /// What became of a heart-beat.
@@ -127,10 +134,11 @@ impl Registration {
     pub fn start(client: &Client, profile: NfProfile) -> Self {
         let operation = |name| Operation::new(client, ServiceName::NnrfNfm, name);
         let nrf = Arc::new(Management {
-            register: operation("RegisterNFInstance"),
+            register: operation("RegisterNFInstance").telling_producer(),
             update: operation("UpdateNFInstance"),
             deregister: operation("DeregisterNFInstance"),
             profile,
+            known_at: Mutex::default(),
         });
         let (sender, generation) = watch::channel(0);
         let task = tokio::spawn({
@@ -149,15 +157,16 @@ impl Registration {
         self.generation.clone()
     }
 
-    /// Tells the NRF that we go.
+    /// Tells every NRF that knows us that we go.
     pub async fn end(self, deadline: Instant) {
         self.task.abort();
-        if *self.generation.borrow() == 0 {
-            return;
-        }
-        match self.nrf.deregister(deadline).await {
-            Ok(()) => tracing::info!(nf = "NRF", "deregistered"),
-            Err(error) => tracing::warn!(nf = "NRF", %error, "could not deregister"),
+        for root in self.nrf.known_at() {
+            match self.nrf.deregister(&root, deadline).await {
+                Ok(()) => tracing::info!(nf = "NRF", nrf = %root, "deregistered"),
+                Err(error) => {
+                    tracing::warn!(nf = "NRF", nrf = %root, %error, "could not deregister");
+                }
+            }
         }
     }
 }
@@ -200,7 +209,9 @@ impl Management {
                     interval = changed.unwrap_or(interval);
                     interval.mul_f64(BEAT_AT)
                 }
-                Ok(Beat::Forgotten) => return,
+                // Some NRFs refuse the heart-beat of a stranger with another status than 404; and
+                // registering again is a heart-beat as well.
+                Ok(Beat::Forgotten) | Err(Error::Refused { .. }) => return,
                 Err(error) => {
                     tracing::debug!(nf = "NRF", %error, "heart-beat not heard");
                     // Soon again: it may not be late yet.
@@ -225,7 +236,10 @@ impl Management {
         }
         let change = Change::put(&self.resource()?, &profile)?;
         let read = |answer: &Answer| match answer.status() {
-            StatusCode::OK | StatusCode::CREATED => Ok(interval(answer)),
+            StatusCode::OK | StatusCode::CREATED => {
+                self.note(answer.producer().and_then(Producer::root));
+                Ok(interval(answer))
+            }
             _ => Err(answer.failure()),
         };
         let deadline = Instant::now() + PATIENCE;
@@ -246,8 +260,22 @@ impl Management {
         self.update.change(&change, deadline, read).await
     }
 
-    async fn deregister(&self, deadline: Instant) -> Result<(), Error> {
-        let change = Change::delete(&self.resource()?);
+    /// This NRF took us in.
+    fn note(&self, root: Option<&ApiRoot>) {
+        let mut known_at = self.known_at.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(root) = root {
+            known_at.retain(|known| known != root);
+            known_at.insert(0, root.clone());
+        }
+    }
+
+    fn known_at(&self) -> Vec<ApiRoot> {
+        let known_at = self.known_at.lock();
+        known_at.unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    async fn deregister(&self, root: &ApiRoot, deadline: Instant) -> Result<(), Error> {
+        let change = Change::delete(&self.resource()?.known_at(root));
         let read = |answer: &Answer| match answer.status() {
             // Whoever forgot us needs no farewell.
             StatusCode::OK | StatusCode::NO_CONTENT | StatusCode::NOT_FOUND => Ok(()),
@@ -261,5 +289,5 @@ impl Management {
 fn interval(answer: &Answer) -> Option<Duration> {
     let json: RegisteredJson = answer.json().ok()?;
     let interval = Duration::from_secs(json.heart_beat_timer?);
-    Some(interval.max(SHORTEST_HEART_BEAT))
+    Some(interval.clamp(SHORTEST_HEART_BEAT, LONGEST_HEART_BEAT))
 }

@@ -217,10 +217,7 @@ impl Nrf {
                     backoff = Backoff::new();
                     current.send_replace(Some(made.resource.clone()));
                     live.send_modify(|live| *live += 1);
-                    tokio::select! {
-                        () = self.renew_until_lost(&made) => {}
-                        Ok(()) = generation.changed() => {}
-                    }
+                    self.renew_until_lost(&made, &mut generation).await;
                     live.send_modify(|live| *live -= 1);
                     current.send_replace(None);
                 }
@@ -261,17 +258,24 @@ impl Nrf {
         self.check_period.map_or(wait, |period| wait.min(period))
     }
 
-    async fn renew_until_lost(&self, made: &Made) {
+    async fn renew_until_lost(&self, made: &Made, generation: &mut watch::Receiver<u64>) {
         let mut wait = self.renewal(made.valid_for);
+        let mut ends_at = Instant::now() + made.valid_for;
         let mut backoff = Backoff::new();
         loop {
-            sleep(wait).await;
+            tokio::select! {
+                () = sleep(wait) => {}
+                // The NRF that forgot us may have forgotten this as well.
+                Ok(()) = generation.changed() => {}
+            }
             wait = match self.renew(&made.resource).await {
                 Ok(Some(valid_for)) => {
                     backoff = Backoff::new();
+                    ends_at = Instant::now() + valid_for;
                     self.renewal(valid_for)
                 }
                 Ok(None) => return,
+                Err(_) if Instant::now() >= ends_at => return,
                 Err(_) => backoff.next(),
             };
         }

@@ -50,6 +50,23 @@ impl Client {
         Self::with(nf, instances, Route::Direct, None, settings, metrics)
     }
 
+    /// A client that asks an endpoint only while those before it cannot be asked. Must be called
+    /// within a Tokio runtime.
+    pub fn in_order(
+        nf: NfType,
+        endpoints: Vec<ApiRoot>,
+        settings: &Settings,
+        metrics: Metrics,
+    ) -> Self {
+        let instances = endpoints.into_iter().enumerate();
+        let instances = instances.map(|(place, root)| Instance {
+            priority: u16::try_from(place).unwrap_or(u16::MAX),
+            ..root.into()
+        });
+        let instances = instances.collect();
+        Self::with(nf, instances, Route::Direct, None, settings, metrics)
+    }
+
     /// A client whose instances may change, that may go through a proxy and show tokens. Must be
     /// called within a Tokio runtime.
     pub fn with(

@@ -2,6 +2,7 @@
 //! offers, whom it serves, and how much it can take (TS 29.510 6.1.6.2.2, 6.1.6.2.3).
 
 use std::net::{Ipv4Addr, Ipv6Addr};
+use std::sync::Arc;
 
 use device::UeId;
 use regex_lite::Regex;
@@ -29,8 +30,8 @@ pub struct Instance {
     pub capacity: u16,
     /// How much of its capacity is in use, in percent.
     pub load: u8,
-    /// Whom it serves.
-    pub serves: Serves,
+    /// Whom it serves, said once for all the places of one instance.
+    pub serves: Arc<Serves>,
 }
 
 impl From<ApiRoot> for Instance {
@@ -44,7 +45,7 @@ impl From<ApiRoot> for Instance {
             priority: 0,
             capacity: USUAL_CAPACITY,
             load: 0,
-            serves: Serves::default(),
+            serves: Arc::default(),
         }
     }
 }

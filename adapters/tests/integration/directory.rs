@@ -138,7 +138,8 @@ fn serving(core: &Core, supis: Option<(&str, &str)>, group: Option<&str>) -> Ins
             supis: supis.map(range).into_iter().collect(),
             groups: group.map(str::to_owned).into_iter().collect(),
             ..Serves::default()
-        },
+        }
+        .into(),
         ..core.root().into()
     }
 }

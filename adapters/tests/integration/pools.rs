@@ -82,8 +82,8 @@ async fn a_subscription_is_asked_for_where_it_is_served() {
         ..Serves::default()
     };
     let mut instances: Vec<Instance> = cores.iter().map(|core| core.root().into()).collect();
-    instances[0].serves = range("001010000000001", "001010000000009");
-    instances[1].serves = range("001010000000010", "001010000000019");
+    instances[0].serves = range("001010000000001", "001010000000009").into();
+    instances[1].serves = range("001010000000010", "001010000000019").into();
     let client = client(NfType::Udm, Vec::new(), &quick());
     client.replace(instances);
     let udm = Udm::new(client);
@@ -109,7 +109,8 @@ async fn a_subscription_is_not_asked_for_elsewhere_while_its_instance_is_gone() 
                 end: "001010000000009".into(),
             }],
             ..Serves::default()
-        },
+        }
+        .into(),
         ..Instance::from(
             "http://127.0.0.1:1"
                 .parse::<adapters::sbi::ApiRoot>()
