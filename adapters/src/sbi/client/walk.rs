@@ -111,7 +111,8 @@ impl Inner {
             }
             Route::Delegated(scp, _) => (scp.lease(&wish, history).await?, None),
         };
-        history.at(lease.member.endpoint.number());
+        let asked = target.as_ref().unwrap_or(&lease);
+        history.at(asked.member.endpoint.number());
         Ok(Attempt {
             lease,
             target,
@@ -238,7 +239,12 @@ impl Inner {
             .find_map(|member| answer.redirection(&member.instance.root))
     }
 
-    fn is_another_at_hand(&self, question: &Question<'_>, history: &mut History) -> bool {
+    /// Whether somebody can be asked now who has not refused the request.
+    pub(in super::super) fn is_another_at_hand(
+        &self,
+        question: &Question<'_>,
+        history: &mut History,
+    ) -> bool {
         let wish = Wish {
             may_probe: false,
             ..question.wish(None)
