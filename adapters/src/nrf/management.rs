@@ -102,7 +102,7 @@ fn callback_service(root: &ApiRoot) -> Option<Value> {
 pub struct Registration {
     nrf: Arc<Management>,
     task: JoinHandle<()>,
-    /// How often we were registered anew.
+    /// How often we were registered, or found known by another NRF than before.
     generation: watch::Receiver<u64>,
 }
 
@@ -118,9 +118,25 @@ struct Management {
 
 /// What became of a heart-beat.
 enum Beat {
-    Heard(Option<Duration>),
+    Heard(Kept),
     /// The NRF does not know us.
     Forgotten,
+}
+
+/// An NRF knows us.
+struct Kept {
+    by: Option<ApiRoot>,
+    /// How often it wants to hear of us, where it says so.
+    interval: Option<Duration>,
+}
+
+impl Kept {
+    fn by_whom_answers(answer: &Answer) -> Self {
+        Self {
+            by: answer.producer().and_then(Producer::root).cloned(),
+            interval: interval(answer),
+        }
+    }
 }
 
 #[derive(Deserialize)]
@@ -135,7 +151,7 @@ impl Registration {
         let operation = |name| Operation::new(client, ServiceName::NnrfNfm, name);
         let nrf = Arc::new(Management {
             register: operation("RegisterNFInstance").telling_producer(),
-            update: operation("UpdateNFInstance"),
+            update: operation("UpdateNFInstance").telling_producer(),
             deregister: operation("DeregisterNFInstance"),
             profile,
             known_at: Mutex::default(),
@@ -152,7 +168,8 @@ impl Registration {
         }
     }
 
-    /// How often we were registered: whatever an NRF that forgot us knew from us is gone each time.
+    /// Another number whenever another NRF keeps us, or the same one has forgotten us: what we asked
+    /// of the former one is not to be relied on any more.
     pub fn generation(&self) -> watch::Receiver<u64> {
         self.generation.clone()
     }
@@ -183,11 +200,12 @@ impl Management {
         let mut backoff = Backoff::new();
         loop {
             match self.register().await {
-                Ok(interval) => {
+                Ok(kept) => {
                     backoff = Backoff::new();
                     generation.send_modify(|generation| *generation += 1);
+                    let interval = kept.interval.unwrap_or(USUAL_HEART_BEAT);
                     tracing::info!(nf = "NRF", ?interval, "registered");
-                    self.beat_until_forgotten(interval).await;
+                    self.beat_until_forgotten(kept, generation).await;
                     tracing::warn!(nf = "NRF", "the NRF has forgotten us: registering again");
                 }
                 Err(error) => {
@@ -198,15 +216,21 @@ impl Management {
         }
     }
 
-    async fn beat_until_forgotten(&self, mut interval: Duration) {
+    async fn beat_until_forgotten(&self, mut kept: Kept, generation: &watch::Sender<u64>) {
         let mut backoff = Backoff::new();
+        let mut interval = kept.interval.unwrap_or(USUAL_HEART_BEAT);
         let mut wait = interval.mul_f64(BEAT_AT);
         loop {
             sleep(wait).await;
             wait = match self.beat().await {
-                Ok(Beat::Heard(changed)) => {
+                Ok(Beat::Heard(now)) => {
                     backoff = Backoff::new();
-                    interval = changed.unwrap_or(interval);
+                    interval = now.interval.unwrap_or(interval);
+                    if now.by != kept.by {
+                        tracing::info!(nf = "NRF", "another NRF keeps us");
+                        generation.send_modify(|generation| *generation += 1);
+                    }
+                    kept = now;
                     interval.mul_f64(BEAT_AT)
                 }
                 // Some NRFs refuse the heart-beat of a stranger with another status than 404; and
@@ -226,7 +250,7 @@ impl Management {
         Resource::at(path)
     }
 
-    async fn register(&self) -> Result<Duration, Error> {
+    async fn register(&self) -> Result<Kept, Error> {
         let mut profile = json!(self.profile);
         if let Some(members) = profile.as_object_mut() {
             members.insert("nfStatus".to_owned(), json!("REGISTERED"));
@@ -236,23 +260,22 @@ impl Management {
         }
         let change = Change::put(&self.resource()?, &profile)?;
         let read = |answer: &Answer| match answer.status() {
-            StatusCode::OK | StatusCode::CREATED => {
-                self.note(answer.producer().and_then(Producer::root));
-                Ok(interval(answer))
-            }
+            StatusCode::OK | StatusCode::CREATED => Ok(Kept::by_whom_answers(answer)),
             _ => Err(answer.failure()),
         };
         let deadline = Instant::now() + PATIENCE;
-        let stated = self.register.change(&change, deadline, read).await?;
-        Ok(stated.unwrap_or(USUAL_HEART_BEAT))
+        let kept = self.register.change(&change, deadline, read).await?;
+        self.note(kept.by.as_ref());
+        Ok(kept)
     }
 
     async fn beat(&self) -> Result<Beat, Error> {
         let patch = [json!({"op": "replace", "path": "/nfStatus", "value": "REGISTERED"})];
         let change = Change::json_patch(&self.resource()?, &patch)?;
         let read = |answer: &Answer| match answer.status() {
-            StatusCode::OK => Ok(Beat::Heard(interval(answer))),
-            StatusCode::NO_CONTENT => Ok(Beat::Heard(None)),
+            StatusCode::OK | StatusCode::NO_CONTENT => {
+                Ok(Beat::Heard(Kept::by_whom_answers(answer)))
+            }
             StatusCode::NOT_FOUND => Ok(Beat::Forgotten),
             _ => Err(answer.failure()),
         };
