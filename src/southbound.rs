@@ -217,6 +217,9 @@ impl Plan<'_> {
 
     fn upf(&self, client: &Client, nrf: Option<&Client>) -> Upf {
         let by_address = self.core.discovery.upf_by_address;
+        if by_address && self.core.scp_discovers && self.core.discovers(Discovered::Upf) {
+            return Upf::found_by_proxy(client);
+        }
         match nrf {
             Some(nrf) if by_address && self.searches(Discovered::Upf) => {
                 let criteria = self.criteria(Discovered::Upf);

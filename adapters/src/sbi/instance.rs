@@ -108,6 +108,8 @@ pub(crate) enum Subject<'a> {
     Ipv4(Ipv4Addr, Option<&'a str>),
     /// A session by an address in its prefix.
     Ipv6(Ipv6Addr),
+    /// An address on the N6 side of whoever knows it, for a proxy that chooses.
+    N6(Ipv4Addr),
     /// Something that only the instances at these apiRoots know.
     Among(&'a [ApiRoot]),
     /// A subscription that the instances at these apiRoots serve.
@@ -119,7 +121,7 @@ impl<'a> Subject<'a> {
     pub(super) fn ue(&self) -> Option<&'a UeId> {
         match self {
             Self::Ue(ue) | Self::UeAmong(ue, _) => Some(ue),
-            Self::Anybody | Self::Ipv4(..) | Self::Ipv6(_) | Self::Among(_) => None,
+            Self::Anybody | Self::Ipv4(..) | Self::Ipv6(_) | Self::N6(_) | Self::Among(_) => None,
         }
     }
 
@@ -127,7 +129,7 @@ impl<'a> Subject<'a> {
     pub(super) fn allows(&self, root: &ApiRoot) -> bool {
         match self {
             Self::Among(roots) | Self::UeAmong(_, roots) => roots.contains(root),
-            Self::Anybody | Self::Ue(_) | Self::Ipv4(..) | Self::Ipv6(_) => true,
+            Self::Anybody | Self::Ue(_) | Self::Ipv4(..) | Self::Ipv6(_) | Self::N6(_) => true,
         }
     }
 }
@@ -173,7 +175,9 @@ impl Serves {
 
     pub(super) fn fit(&self, subject: Subject<'_>) -> Fit {
         match subject {
-            Subject::Anybody | Subject::Among(_) | Subject::UeAmong(..) => Fit::Open,
+            Subject::Anybody | Subject::N6(_) | Subject::Among(_) | Subject::UeAmong(..) => {
+                Fit::Open
+            }
             Subject::Ue(ue) => {
                 let ranges = match ue {
                     UeId::Supi(_) => &self.supis,
