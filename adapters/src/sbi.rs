@@ -55,5 +55,5 @@ pub(crate) use instance::Subject;
 pub(crate) use operation::Operation;
 pub(crate) use pool::{Producer, ProducerId, Served};
 pub(crate) use request::Path;
-pub(crate) use response::{Answer, from_json};
+pub(crate) use response::{Answer, NOT_DISCOVERED, from_json};
 pub(crate) use steps::Facts;

@@ -18,7 +18,8 @@ use tokio::time::Instant;
 use crate::identifiers::{gpsi, supi};
 use crate::nrf::{Located, N6Directory};
 use crate::sbi::{
-    Answer, ApiRoot, Client, Error, Fact, Facts, Operation, Path, ServiceName, Subject, from_json,
+    Answer, ApiRoot, Client, Error, Fact, Facts, NOT_DISCOVERED, Operation, Path, ServiceName,
+    Subject, from_json,
 };
 
 /// UPFs that are asked at once for an address of which nobody tells whose it is; where there are
@@ -44,9 +45,6 @@ enum Whose {
     /// They themselves, and what they said is remembered.
     Theirs(Arc<Mutex<HashMap<Ipv4Addr, ApiRoot>>>),
 }
-
-/// What an SCP says that discovers for us and found nobody.
-const NOT_DISCOVERED: &str = "NF_DISCOVERY_FAILURE";
 
 /// Addresses whose UPF is remembered: those of a network's translation are far fewer.
 const MOST_KNOWN: usize = 10_000;
