@@ -21,6 +21,8 @@ use crate::sbi::{Allowance, ApiRoot, Client, Error, Path, Served, ServiceName, S
 /// Keys whose instances are remembered: the addresses of a network's translation are far fewer, and
 /// of subscriptions it spares most of those who come again.
 const MOST_KNOWN: usize = 10_000;
+/// Places remembered for one key: there are always others that could be asked.
+const MOST_PLACES: usize = 32;
 /// Keys remembered that nobody is responsible for. Whoever makes them up pushes out none of the
 /// others.
 const MOST_NOBODIES: usize = 1_000;
@@ -197,7 +199,8 @@ impl<K: Clone + Eq + Hash> Directory<K> {
             Ok(found) => {
                 self.instances.include(&found.instances);
                 let period = found.period(self.longest_period);
-                let roots: Vec<_> = found.instances.into_iter().map(|one| one.root).collect();
+                let roots = found.instances.into_iter().map(|one| one.root);
+                let roots: Vec<_> = roots.take(MOST_PLACES).collect();
                 Ok(Located::At(memory.remember(key, &roots, period)))
             }
             Err(error) => {
