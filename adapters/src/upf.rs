@@ -16,7 +16,7 @@ use serde::Deserialize;
 use tokio::time::Instant;
 
 use crate::identifiers::{gpsi, supi};
-use crate::nrf::{Located, N6Directory};
+use crate::nrf::{Located, N6Directory, Unlocated};
 use crate::sbi::{
     Answer, ApiRoot, Client, Error, Fact, Facts, NOT_DISCOVERED, Operation, Path, ServiceName,
     Subject, from_json,
@@ -112,7 +112,11 @@ impl Upf {
         match directory.locate(public, deadline).await {
             Ok(Located::At(upfs)) => self.ask(path, Subject::Among(&upfs), deadline).await,
             Ok(Located::Nowhere) => Ok(None),
-            Err(unknown) => {
+            // Asking all of them would multiply what is too much already.
+            Err(Unlocated::Withheld) => Err(Error::Overloaded {
+                retry_after: Some(1),
+            }),
+            Err(Unlocated::Failed(unknown)) => {
                 let upfs = directory.upfs();
                 if upfs.is_empty() || upfs.len() > MOST_ASKED {
                     return Err(unknown);

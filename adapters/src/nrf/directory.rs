@@ -34,7 +34,7 @@ const MOST_SHARED: usize = 64;
 const PAUSE: Duration = Duration::from_secs(1);
 /// What a search may take of the time that is left: there has to be some to ask without it.
 const SHARE_OF_TIME: u32 = 3;
-/// Searches for subscriptions in one second. Unknown numbers can be made up without end.
+/// Searches of one kind in one second. Unknown numbers and addresses can be made up without end.
 const MOST_SEARCHES_PER_SECOND: u32 = 100;
 
 /// Who is responsible for a key.
@@ -46,14 +46,29 @@ pub(crate) enum Located {
     Nowhere,
 }
 
+/// Why it is not known who is responsible.
+#[derive(Debug)]
+pub(crate) enum Unlocated {
+    /// Too many are being searched for.
+    Withheld,
+    /// The NRF does not say.
+    Failed(Error),
+}
+
 /// Which UPF has an address on its N6 side (`upf-n6-ip`).
 #[derive(Debug)]
-pub struct N6Directory(Directory<Ipv4Addr>);
+pub struct N6Directory {
+    directory: Directory<Ipv4Addr>,
+    searches: Allowance,
+}
 
 impl N6Directory {
     /// Asks the NRF behind `nrf` which instances of `upfs` fit as well.
     pub fn new(nrf: &Client, upfs: &Client, criteria: Criteria, of: &DiscoverySettings) -> Self {
-        Self(Directory::new(nrf, upfs, criteria, of))
+        Self {
+            directory: Directory::new(nrf, upfs, criteria, of),
+            searches: Allowance::per_second(MOST_SEARCHES_PER_SECOND),
+        }
     }
 
     /// Where the UPFs are that have this address. An error where nobody can tell.
@@ -61,15 +76,28 @@ impl N6Directory {
         &self,
         address: Ipv4Addr,
         deadline: Instant,
-    ) -> Result<Located, Error> {
+    ) -> Result<Located, Unlocated> {
         let value = json!({"ipv4Addr": address}).to_string();
         let narrow = |path: Path| path.literal("&upf-n6-ip=").encoded_address(value);
-        self.0.locate(&address, narrow, deadline).await
+        let mut is_withheld = false;
+        let allowed = || {
+            is_withheld = !self.searches.take();
+            !is_withheld
+        };
+        let located = self.directory.locate(allowed, &address, narrow, deadline);
+        let located = located.await;
+        located.map_err(|error| {
+            if is_withheld {
+                Unlocated::Withheld
+            } else {
+                Unlocated::Failed(error)
+            }
+        })
     }
 
     /// All the UPFs that are known.
     pub(crate) fn upfs(&self) -> Vec<ApiRoot> {
-        self.0.instances.roots(ServiceName::NupfGueip)
+        self.directory.instances.roots(ServiceName::NupfGueip)
     }
 }
 
@@ -108,10 +136,7 @@ impl SubscriberDirectory {
         };
         let narrow = |path: Path| path.literal(name).identifier(ue);
         let allowed = || self.searches.take();
-        let located = self
-            .directory
-            .locate_within(allowed, ue, narrow, deadline)
-            .await;
+        let located = self.directory.locate(allowed, ue, narrow, deadline).await;
         match (located, served) {
             (Ok(Located::At(roots)), _) => Ok(Some(roots)),
             // Whoever is asked says the same.
@@ -144,18 +169,9 @@ impl<K: Clone + Eq + Hash> Directory<K> {
         }
     }
 
-    /// Who is responsible for the key, for which `narrow` narrows the search.
+    /// Who is responsible for the key, for which `narrow` narrows the search; searched for only
+    /// where that is allowed.
     async fn locate(
-        &self,
-        key: &K,
-        narrow: impl FnOnce(Path) -> Path,
-        deadline: Instant,
-    ) -> Result<Located, Error> {
-        self.locate_within(|| true, key, narrow, deadline).await
-    }
-
-    /// The same, searching only where that is allowed.
-    async fn locate_within(
         &self,
         may_search: impl FnOnce() -> bool,
         key: &K,

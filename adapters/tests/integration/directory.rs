@@ -310,3 +310,34 @@ async fn numbers_that_are_made_up_do_not_storm_the_nrf() {
     assert!(searches.len() <= (seconds + 1) * 100, "{}", searches.len());
     eventually("each number was asked for", || core.asked().len() == 1_000).await;
 }
+
+#[tokio::test]
+async fn addresses_that_are_made_up_storm_neither_the_nrf_nor_the_upfs() {
+    let (nrf, knows) = (
+        Core::start(|_, _| found("nupf-gueip", &[])).await,
+        knowing().await,
+    );
+    let upf = upf(&nrf_at(nrf.root()), vec![knows.root().into()]);
+    let begun = tokio::time::Instant::now();
+    let mut withheld = 0;
+    for last in 0..=255 {
+        match finds(&upf, last).await {
+            Ok(found) => assert!(!found),
+            Err(error) => {
+                assert_eq!(
+                    error,
+                    Error::Overloaded {
+                        retry_after: Some(1)
+                    }
+                );
+                withheld += 1;
+            }
+        }
+    }
+    assert_eq!(
+        (nrf.asked().len(), knows.asked().len()),
+        (256 - withheld, 0)
+    );
+    let seconds = usize::try_from(begun.elapsed().as_secs()).unwrap() + 1;
+    assert!(nrf.asked().len() <= (seconds + 1) * 100, "{withheld}");
+}
