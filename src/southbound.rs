@@ -20,8 +20,9 @@ use crate::lookup::CoreFunctions;
 use crate::lookup::provisioned::{Provisioned, ProvisionedError};
 use crate::tls::{HTTP2, TlsError};
 
-/// Sessions that an SMF reports with its answer to a subscription: some thousands.
-const MAX_REPORT_BYTES: usize = 1024 * 1024;
+/// The longest answer about many, in bytes: some thousands of sessions that an SMF reports with its
+/// answer to a subscription, or the profiles of all instances of a function.
+const MOST_OF_MANY: usize = 1024 * 1024;
 
 /// The functions of the core, as they are reached.
 pub(crate) struct Southbound {
@@ -87,10 +88,11 @@ impl Southbound {
         // Asked by tasks in the background, the last time when the worker threads have ended.
         let of_nrf = sbi::Settings {
             drivers: Vec::new(),
+            max_response_bytes: MOST_OF_MANY,
             ..settings.clone()
         };
         let nrf = (!core.nrf.is_empty())
-            .then(|| Client::new(NfType::Nrf, core.nrf.clone(), &of_nrf, metrics.clone()));
+            .then(|| Client::in_order(NfType::Nrf, core.nrf.clone(), &of_nrf, metrics.clone()));
         let plan = Plan {
             core,
             tokens: nrf.as_ref().filter(|_| core.tokens.enabled).map(|nrf| {
@@ -131,10 +133,7 @@ impl Southbound {
         let upf = upf.as_ref().map(|client| plan.upf(client, nrf.as_ref()));
         let asked_udm = plan.udm(&udm, nrf.as_ref());
         // Subscriptions are kept by tasks in the background, which end when the workers have.
-        let of_feeds = sbi::Settings {
-            max_response_bytes: MAX_REPORT_BYTES,
-            ..of_nrf
-        };
+        let of_feeds = of_nrf;
         let telling = Plan {
             settings: &of_feeds,
             tokens: plan.tokens.clone(),
@@ -218,6 +217,9 @@ impl Plan<'_> {
 
     fn upf(&self, client: &Client, nrf: Option<&Client>) -> Upf {
         let by_address = self.core.discovery.upf_by_address;
+        if by_address && self.core.scp_discovers && self.core.discovers(Discovered::Upf) {
+            return Upf::found_by_proxy(client);
+        }
         match nrf {
             Some(nrf) if by_address && self.searches(Discovered::Upf) => {
                 let criteria = self.criteria(Discovered::Upf);

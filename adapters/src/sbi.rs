@@ -6,11 +6,11 @@
 //!
 //! What an operation asks and how its answer reads does not belong here.
 //!
-//! From the outside in: `operation` (one typed call: timing, outcome), `client` (which instance,
-//! which retry), `endpoint` (the connections of one apiRoot), `connection` (the life of one),
-//! `connector` (the bytes beneath it); beside them `request`, `change` (requests with a
-//! body), `response`, `date`, `retry_budget`, and `steps` (what became of each call, for who wants to
-//! see it).
+//! From the outside in: `operation` (one typed call: timing, outcome), `client` (one function; in it
+//! `walk`: which instance, which retry; `attempt`: one of them; `exchange`: its stream), `endpoint`
+//! (the connections of one apiRoot), `connection` (the life of one), `connector` (the bytes beneath
+//! it); beside them `request`, `change` (requests with a body), `response`, `date`, `retry_budget`,
+//! and `steps` (what became of each call, for who wants to see it).
 
 mod allowance;
 mod api_root;
@@ -55,5 +55,5 @@ pub(crate) use instance::Subject;
 pub(crate) use operation::Operation;
 pub(crate) use pool::{Producer, ProducerId, Served};
 pub(crate) use request::Path;
-pub(crate) use response::{Answer, from_json};
+pub(crate) use response::{Answer, NOT_DISCOVERED, from_json};
 pub(crate) use steps::Facts;

@@ -2,11 +2,12 @@
 //! `Nupf_GetUEPrivateIPaddrAndIdentifiers`).
 
 use std::borrow::Cow;
+use std::collections::HashMap;
 use std::fmt;
 use std::future::poll_fn;
 use std::net::Ipv4Addr;
 use std::slice;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::task::Poll;
 
 use device::{Gpsi, Supi};
@@ -15,9 +16,10 @@ use serde::Deserialize;
 use tokio::time::Instant;
 
 use crate::identifiers::{gpsi, supi};
-use crate::nrf::{Located, N6Directory};
+use crate::nrf::{Located, N6Directory, Unlocated};
 use crate::sbi::{
-    Answer, ApiRoot, Client, Error, Fact, Facts, Operation, Path, ServiceName, Subject, from_json,
+    Answer, ApiRoot, Client, Error, Fact, Facts, NOT_DISCOVERED, Operation, Path, ServiceName,
+    Subject, from_json,
 };
 
 /// UPFs that are asked at once for an address of which nobody tells whose it is; where there are
@@ -27,10 +29,25 @@ const MOST_ASKED: usize = 16;
 /// The UPF as a consumer of its address information sees it. Cheap to clone.
 #[derive(Debug, Clone)]
 pub struct Upf {
+    client: Client,
     search_ue_ip_info: Operation,
-    /// Tells which UPF an address belongs to; absent: any of them is asked.
-    directory: Option<Arc<N6Directory>>,
+    whose: Whose,
 }
+
+/// Who tells which UPF an address belongs to: each knows those that it translates, and of the
+/// others that it has nothing.
+#[derive(Debug, Clone)]
+enum Whose {
+    /// The NRF.
+    Directory(Arc<N6Directory>),
+    /// The SCP, which searches as we would.
+    Proxy,
+    /// They themselves, and what they said is remembered.
+    Theirs(Arc<Mutex<HashMap<Ipv4Addr, ApiRoot>>>),
+}
+
+/// Addresses whose UPF is remembered: those of a network's translation are far fewer.
+const MOST_KNOWN: usize = 10_000;
 
 /// What the UPF knows of the session behind a public address and port.
 #[derive(Clone, PartialEq, Eq)]
@@ -53,19 +70,28 @@ impl fmt::Debug for UeIpInfo {
 }
 
 impl Upf {
-    /// The UPF behind `client`.
+    /// The UPFs behind `client`. Where there are several, all are asked for an address until one of
+    /// them has told that it is there.
     pub fn new(client: &Client) -> Self {
-        Self {
-            search_ue_ip_info: Operation::new(client, ServiceName::NupfGueip, "SearchUeIpInfo"),
-            directory: None,
-        }
+        Self::with(client, Whose::Theirs(Arc::default()))
     }
 
-    /// The UPFs behind `client`, the same as those of the directory, each of which is asked for the addresses that it has.
+    /// The UPFs behind `client`, the same as those of the directory, each of which is asked for the
+    /// addresses that it has.
     pub fn with_directory(client: &Client, directory: N6Directory) -> Self {
+        Self::with(client, Whose::Directory(Arc::new(directory)))
+    }
+
+    /// The UPFs that an SCP finds by the address, behind `client`.
+    pub fn found_by_proxy(client: &Client) -> Self {
+        Self::with(client, Whose::Proxy)
+    }
+
+    fn with(client: &Client, whose: Whose) -> Self {
         Self {
-            directory: Some(Arc::new(directory)),
-            ..Self::new(client)
+            client: client.clone(),
+            search_ue_ip_info: Operation::new(client, ServiceName::NupfGueip, "SearchUeIpInfo"),
+            whose,
         }
     }
 
@@ -78,32 +104,73 @@ impl Upf {
         deadline: Instant,
     ) -> Result<Option<UeIpInfo>, Error> {
         let path = path(public, port);
-        let Some(directory) = &self.directory else {
-            return self.ask(path, Subject::Anybody, deadline).await;
+        let directory = match &self.whose {
+            Whose::Directory(directory) => directory,
+            Whose::Proxy => return self.ask(path, Subject::N6(public), deadline).await,
+            Whose::Theirs(known) => return self.ask_theirs(known, public, port, deadline).await,
         };
         match directory.locate(public, deadline).await {
             Ok(Located::At(upfs)) => self.ask(path, Subject::Among(&upfs), deadline).await,
             Ok(Located::Nowhere) => Ok(None),
-            Err(unknown) => {
+            // Asking all of them would multiply what is too much already.
+            Err(Unlocated::Withheld) => Err(Error::Overloaded {
+                retry_after: Some(1),
+            }),
+            Err(Unlocated::Failed(unknown)) => {
                 let upfs = directory.upfs();
                 if upfs.is_empty() || upfs.len() > MOST_ASKED {
                     return Err(unknown);
                 }
                 let ask = |upf| self.ask_one(upf, public, port, deadline);
-                first_that_knows(upfs.iter().map(ask)).await
+                let found = first_that_knows(upfs.iter().map(ask)).await?;
+                Ok(found.map(|(_, info)| info))
             }
         }
     }
 
-    async fn ask_one(
+    /// Asks whoever had the address before, else all of them.
+    async fn ask_theirs(
         &self,
-        upf: &ApiRoot,
+        known: &Mutex<HashMap<Ipv4Addr, ApiRoot>>,
         public: Ipv4Addr,
         port: u16,
         deadline: Instant,
     ) -> Result<Option<UeIpInfo>, Error> {
+        let upfs = self.client.roots(ServiceName::NupfGueip);
+        if upfs.len() <= 1 || upfs.len() > MOST_ASKED {
+            let path = path(public, port);
+            return self.ask(path, Subject::Anybody, deadline).await;
+        }
+        let known = || known.lock().unwrap_or_else(PoisonError::into_inner);
+        let before = known().get(&public).cloned();
+        let before = before.and_then(|root| upfs.iter().find(|upf| **upf == root));
+        if let Some(upf) = before
+            && let Ok((_, Some(info))) = self.ask_one(upf, public, port, deadline).await
+        {
+            return Ok(Some(info));
+        }
+        let ask = |upf| self.ask_one(upf, public, port, deadline);
+        let Some((upf, info)) = first_that_knows(upfs.iter().map(ask)).await? else {
+            return Ok(None);
+        };
+        let mut known = known();
+        if known.len() >= MOST_KNOWN && !known.contains_key(&public) {
+            known.clear();
+        }
+        known.insert(public, upf.clone());
+        Ok(Some(info))
+    }
+
+    async fn ask_one<'a>(
+        &self,
+        upf: &'a ApiRoot,
+        public: Ipv4Addr,
+        port: u16,
+        deadline: Instant,
+    ) -> Result<(&'a ApiRoot, Option<UeIpInfo>), Error> {
         let only = Subject::Among(slice::from_ref(upf));
-        self.ask(path(public, port), only, deadline).await
+        let info = self.ask(path(public, port), only, deadline).await?;
+        Ok((upf, info))
     }
 
     async fn ask(
@@ -125,11 +192,11 @@ fn path(public: Ipv4Addr, port: u16) -> Path {
         .address(port)
 }
 
-/// Asks all of them at once, and gives the first answer that tells anything. Nothing is known only
-/// where each of them says so.
-async fn first_that_knows(
-    asked: impl Iterator<Item = impl Future<Output = Result<Option<UeIpInfo>, Error>>>,
-) -> Result<Option<UeIpInfo>, Error> {
+/// Asks all of them at once, and gives the first answer that tells anything, and whose it is.
+/// Nothing is known only where each of them says so.
+async fn first_that_knows<'a>(
+    asked: impl Iterator<Item = impl Future<Output = Result<(&'a ApiRoot, Option<UeIpInfo>), Error>>>,
+) -> Result<Option<(&'a ApiRoot, UeIpInfo)>, Error> {
     let mut asked: Vec<_> = asked.map(Box::pin).collect();
     let mut failure = None;
     poll_fn(|cx| {
@@ -138,8 +205,8 @@ async fn first_that_knows(
             Poll::Pending => true,
             Poll::Ready(answer) => {
                 match answer {
-                    Ok(Some(info)) => found = Some(info),
-                    Ok(None) => {}
+                    Ok((upf, Some(info))) => found = Some((upf, info)),
+                    Ok((_, None)) => {}
                     Err(error) => failure = Some(error),
                 }
                 false
@@ -189,6 +256,10 @@ impl UeIpInfo {
         match answer.status() {
             StatusCode::OK => Self::try_from_json(answer.json()?),
             StatusCode::NO_CONTENT | StatusCode::NOT_FOUND => Ok(None),
+            // An SCP found no UPF that has the address (TS 29.500 5.2.7.2).
+            StatusCode::BAD_REQUEST if answer.cause().as_deref() == Some(NOT_DISCOVERED) => {
+                Ok(None)
+            }
             _ => Err(answer.failure()),
         }
     }

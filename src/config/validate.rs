@@ -7,6 +7,10 @@ use super::{
 
 /// No machine has more processors for us; what is beyond is a slip of the pen.
 const MOST_WORKER_THREADS: usize = 1024;
+/// To one endpoint: more share nothing but the costs.
+const MOST_CONNECTIONS: usize = 1024;
+/// Some hundred megabytes of spans.
+const MOST_SPANS: usize = 1_000_000;
 
 impl Config {
     /// Checks what no single key can: bounds, and keys against each other.
@@ -48,10 +52,10 @@ impl Config {
                 "must be from 0 to 1",
             ));
         }
-        if otlp.queue_entries == 0 {
+        if !(1..=MOST_SPANS).contains(&otlp.queue_entries) {
             return Err(invalid(
                 "telemetry.otlp.queue_entries",
-                "must be at least 1",
+                "must be from 1 to 1000000",
             ));
         }
         both_or_neither(
@@ -243,6 +247,12 @@ impl Config {
             ));
         }
         validate_nrf(core)?;
+        if !(1..=MOST_CONNECTIONS).contains(&core.connections_per_endpoint) {
+            return Err(invalid(
+                "core.connections_per_endpoint",
+                "must be from 1 to 1024",
+            ));
+        }
         if core.gpsi_to_supi == GpsiToSupi::File && core.gpsi_to_supi_file.is_none() {
             return Err(invalid(
                 "core.gpsi_to_supi_file",
@@ -250,10 +260,6 @@ impl Config {
             ));
         }
         for (key, zero) in [
-            (
-                "core.connections_per_endpoint",
-                core.connections_per_endpoint == 0,
-            ),
             ("core.connect_timeout", core.connect_timeout.is_zero()),
             (
                 "core.keep_alive_interval",

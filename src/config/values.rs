@@ -57,6 +57,9 @@ pub(super) mod duration {
     use serde::de::Error as _;
     use serde::{Deserialize, Deserializer, Serializer};
 
+    /// A hundred years: no clock runs over when it is added to now.
+    const LONGEST: Duration = Duration::from_hours(24 * 36_525);
+
     pub(crate) fn serialize<S: Serializer>(value: &Duration, to: S) -> Result<S::Ok, S::Error> {
         to.collect_str(&humantime::format_duration(*value))
     }
@@ -65,6 +68,11 @@ pub(super) mod duration {
         let text = String::deserialize(from)?;
         humantime::parse_duration(&text)
             .map_err(|_| D::Error::custom("a duration is a number and a unit, such as \"150ms\""))
+            .and_then(|duration| {
+                (duration <= LONGEST)
+                    .then_some(duration)
+                    .ok_or_else(|| D::Error::custom("a duration is at most a hundred years"))
+            })
     }
 }
 

@@ -10,7 +10,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use adapters::bsf::{Bsf, Ipv4Binding, PcfBinding};
-use adapters::sbi::{Fact, Steps};
+use adapters::sbi::{self, Fact, Steps};
 use adapters::upf::{UeIpInfo, Upf};
 use device::{Gpsi, Ipv4Query, Supi, UeId, session_ipv4, session_ipv6};
 use tokio::time::Instant;
@@ -205,8 +205,17 @@ impl Source {
     async fn by_ipv4(&self, query: Ipv4Query, deadline: Instant) -> Fetched {
         match query {
             Ipv4Query::Port { public, port, .. } => {
-                let behind = self.behind(public, port, deadline).await?;
-                self.resolve(behind, public, deadline).await
+                match self.behind(public, port, deadline).await {
+                    // The UPF that cannot be reached may have it behind its translation, unless a
+                    // session has it as its own.
+                    Err(error @ LookupError::Core(sbi::Error::Unreachable))
+                        if !is_reusable(public) =>
+                    {
+                        let own = self.bound(&unmapped(public), deadline).await;
+                        own.map_err(|_| error)
+                    }
+                    behind => self.resolve(behind?, public, deadline).await,
+                }
             }
             Ipv4Query::Private { public, private } => {
                 self.by_private(public, private, deadline).await

@@ -11,6 +11,7 @@ mod server;
 use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 use rustls::crypto::CryptoProvider;
 
@@ -19,6 +20,13 @@ pub use server::ListenerTls;
 
 pub(crate) use client::no_trust;
 pub(crate) use server::HTTP2;
+
+/// Between two looks at the files. Certificates are renewed days before they end; this is for the
+/// operator who waits to see it happen.
+const LOOK_INTERVAL: Duration = Duration::from_secs(2);
+
+/// What the files held, without keeping a key to compare with; `None` where one was not readable.
+type Fingerprint = Option<u64>;
 
 /// Why certificates, keys or authorities cannot be used. Names files, never what is in them.
 #[derive(Debug, thiserror::Error)]

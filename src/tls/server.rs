@@ -2,7 +2,6 @@
 
 use std::hash::{BuildHasher as _, RandomState};
 use std::sync::{Arc, PoisonError, RwLock};
-use std::time::Duration;
 
 use rustls::ServerConfig;
 use rustls::server::WebPkiClientVerifier;
@@ -11,13 +10,9 @@ use rustls::sign::SingleCertAndKey;
 use tokio_rustls::TlsAcceptor;
 
 use super::pem::{self, PemFile};
-use super::{TlsError, provider};
+use super::{Fingerprint, LOOK_INTERVAL, TlsError, provider};
 use crate::config::{ClientCertificates, ServerTls};
 use crate::telemetry::metrics::ServerMetrics;
-
-/// Between two looks at the files. Certificates are renewed days before they end; this is for the
-/// operator who waits to see it happen.
-const LOOK_INTERVAL: Duration = Duration::from_secs(2);
 
 /// What a client may choose (RFC 7301), ours first.
 const ALPN: [&[u8]; 2] = [HTTP2, b"http/1.1"];
@@ -34,9 +29,6 @@ pub struct ListenerTls {
     /// Of the files that `current` was made from.
     loaded: Fingerprint,
 }
-
-/// What the files held, without keeping a key to compare with; `None` where one was not readable.
-type Fingerprint = Option<u64>;
 
 /// One look at the files of a listener.
 struct Files<'a> {

@@ -101,6 +101,25 @@ async fn a_public_address_without_nat_is_its_sessions_own() {
         .is_error(404, "NOT_FOUND");
 }
 
+/// Of two UPFs one is gone: only what it may have behind its translation is not known.
+#[tokio::test]
+async fn an_upf_that_is_gone_takes_no_other_address_along() {
+    let rig = Rig::configured(|config| {
+        config.core.upf.push("http://127.0.0.1:1".parse().unwrap());
+        config.core.connect_timeout = crate::support::SHORT_DEADLINE / 4;
+    })
+    .await;
+    rig.ask(&port("84.125.93.10", 59_001))
+        .await
+        .is_imei("490154203237518");
+    rig.ask(&port("198.51.100.7", 4000))
+        .await
+        .is_imei("356938035643809");
+    rig.ask(&port("84.125.93.11", 59_000))
+        .await
+        .is_error(503, "UNAVAILABLE");
+}
+
 #[tokio::test]
 async fn a_configured_pool_needs_no_upf() {
     let options = Options {

@@ -44,6 +44,18 @@ fn a_refusal_names_the_key_and_the_line() {
         ("[api]\nrequest_timeout = \"2\"", "request_timeout"),
         ("[api]\nrequest_timeout = \"-2s\"", "request_timeout"),
         ("[api]\nrequest_timeout = \"0s\"", "request_timeout"),
+        (
+            "[api]\nrequest_timeout = \"18446744073709551615s\"",
+            "request_timeout",
+        ),
+        (
+            "connections_per_endpoint = 9223372036854775807",
+            "connections_per_endpoint",
+        ),
+        (
+            "[telemetry.otlp]\nqueue_entries = 9223372036854775807",
+            "queue_entries",
+        ),
         ("[api]\nversions = [\"v7\"]", "versions"),
         ("[api]\nversions = []", "versions"),
         (

@@ -21,6 +21,8 @@ use crate::sbi::{Allowance, ApiRoot, Client, Error, Path, Served, ServiceName, S
 /// Keys whose instances are remembered: the addresses of a network's translation are far fewer, and
 /// of subscriptions it spares most of those who come again.
 const MOST_KNOWN: usize = 10_000;
+/// Places remembered for one key: there are always others that could be asked.
+const MOST_PLACES: usize = 32;
 /// Keys remembered that nobody is responsible for. Whoever makes them up pushes out none of the
 /// others.
 const MOST_NOBODIES: usize = 1_000;
@@ -32,7 +34,7 @@ const MOST_SHARED: usize = 64;
 const PAUSE: Duration = Duration::from_secs(1);
 /// What a search may take of the time that is left: there has to be some to ask without it.
 const SHARE_OF_TIME: u32 = 3;
-/// Searches for subscriptions in one second. Unknown numbers can be made up without end.
+/// Searches of one kind in one second. Unknown numbers and addresses can be made up without end.
 const MOST_SEARCHES_PER_SECOND: u32 = 100;
 
 /// Who is responsible for a key.
@@ -44,14 +46,29 @@ pub(crate) enum Located {
     Nowhere,
 }
 
+/// Why it is not known who is responsible.
+#[derive(Debug)]
+pub(crate) enum Unlocated {
+    /// Too many are being searched for.
+    Withheld,
+    /// The NRF does not say.
+    Failed(Error),
+}
+
 /// Which UPF has an address on its N6 side (`upf-n6-ip`).
 #[derive(Debug)]
-pub struct N6Directory(Directory<Ipv4Addr>);
+pub struct N6Directory {
+    directory: Directory<Ipv4Addr>,
+    searches: Allowance,
+}
 
 impl N6Directory {
     /// Asks the NRF behind `nrf` which instances of `upfs` fit as well.
     pub fn new(nrf: &Client, upfs: &Client, criteria: Criteria, of: &DiscoverySettings) -> Self {
-        Self(Directory::new(nrf, upfs, criteria, of))
+        Self {
+            directory: Directory::new(nrf, upfs, criteria, of),
+            searches: Allowance::per_second(MOST_SEARCHES_PER_SECOND),
+        }
     }
 
     /// Where the UPFs are that have this address. An error where nobody can tell.
@@ -59,15 +76,28 @@ impl N6Directory {
         &self,
         address: Ipv4Addr,
         deadline: Instant,
-    ) -> Result<Located, Error> {
+    ) -> Result<Located, Unlocated> {
         let value = json!({"ipv4Addr": address}).to_string();
         let narrow = |path: Path| path.literal("&upf-n6-ip=").encoded_address(value);
-        self.0.locate(&address, narrow, deadline).await
+        let mut is_withheld = false;
+        let allowed = || {
+            is_withheld = !self.searches.take();
+            !is_withheld
+        };
+        let located = self.directory.locate(allowed, &address, narrow, deadline);
+        let located = located.await;
+        located.map_err(|error| {
+            if is_withheld {
+                Unlocated::Withheld
+            } else {
+                Unlocated::Failed(error)
+            }
+        })
     }
 
     /// All the UPFs that are known.
     pub(crate) fn upfs(&self) -> Vec<ApiRoot> {
-        self.0.instances.roots(ServiceName::NupfGueip)
+        self.directory.instances.roots(ServiceName::NupfGueip)
     }
 }
 
@@ -106,10 +136,7 @@ impl SubscriberDirectory {
         };
         let narrow = |path: Path| path.literal(name).identifier(ue);
         let allowed = || self.searches.take();
-        let located = self
-            .directory
-            .locate_within(allowed, ue, narrow, deadline)
-            .await;
+        let located = self.directory.locate(allowed, ue, narrow, deadline).await;
         match (located, served) {
             (Ok(Located::At(roots)), _) => Ok(Some(roots)),
             // Whoever is asked says the same.
@@ -142,18 +169,9 @@ impl<K: Clone + Eq + Hash> Directory<K> {
         }
     }
 
-    /// Who is responsible for the key, for which `narrow` narrows the search.
+    /// Who is responsible for the key, for which `narrow` narrows the search; searched for only
+    /// where that is allowed.
     async fn locate(
-        &self,
-        key: &K,
-        narrow: impl FnOnce(Path) -> Path,
-        deadline: Instant,
-    ) -> Result<Located, Error> {
-        self.locate_within(|| true, key, narrow, deadline).await
-    }
-
-    /// The same, searching only where that is allowed.
-    async fn locate_within(
         &self,
         may_search: impl FnOnce() -> bool,
         key: &K,
@@ -197,7 +215,8 @@ impl<K: Clone + Eq + Hash> Directory<K> {
             Ok(found) => {
                 self.instances.include(&found.instances);
                 let period = found.period(self.longest_period);
-                let roots: Vec<_> = found.instances.into_iter().map(|one| one.root).collect();
+                let roots = found.instances.into_iter().map(|one| one.root);
+                let roots: Vec<_> = roots.take(MOST_PLACES).collect();
                 Ok(Located::At(memory.remember(key, &roots, period)))
             }
             Err(error) => {

@@ -137,7 +137,7 @@ impl Discovery {
     /// Something about an instance has changed: what is known is searched for anew.
     pub(super) fn refresh(&self) {
         for followed in self.followed() {
-            followed.changed.notify_one();
+            followed.refresh();
         }
     }
 }
@@ -189,6 +189,11 @@ impl Followed {
                 () = self.changed.notified() => {}
             }
         }
+    }
+
+    /// Something may have changed: what is known is searched for anew.
+    pub(super) fn refresh(&self) {
+        self.changed.notify_one();
     }
 
     fn publish(&self, mut found: Vec<Instance>) {

@@ -2,7 +2,7 @@
 //! 5.2.2.4).
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use http::StatusCode;
@@ -15,12 +15,17 @@ use uuid::Uuid;
 
 use super::network::{PlmnId, Snssai};
 use super::{Backoff, PATIENCE};
-use crate::sbi::{Answer, ApiRoot, Change, Client, Error, Operation, Path, Resource, ServiceName};
+use crate::sbi::{
+    Answer, ApiRoot, Change, Client, Error, Operation, Path, Producer, Resource, ServiceName,
+};
 
 /// The interval of an NRF that states none.
 const USUAL_HEART_BEAT: Duration = Duration::from_secs(10);
 /// An NRF that wants to hear of us more often than this does not.
 const SHORTEST_HEART_BEAT: Duration = Duration::from_millis(500);
+/// However seldom an NRF wants to hear of us: without a heart-beat nobody notices that it has
+/// forgotten us.
+const LONGEST_HEART_BEAT: Duration = Duration::from_mins(10);
 /// Some NRFs forget who is late by one beat: so much of the interval passes between two.
 const BEAT_AT: f64 = 0.8;
 
@@ -97,7 +102,7 @@ fn callback_service(root: &ApiRoot) -> Option<Value> {
 pub struct Registration {
     nrf: Arc<Management>,
     task: JoinHandle<()>,
-    /// How often we were registered anew.
+    /// How often we were registered, or found known by another NRF than before.
     generation: watch::Receiver<u64>,
 }
 
@@ -107,13 +112,31 @@ struct Management {
     update: Operation,
     deregister: Operation,
     profile: NfProfile,
+    /// The NRFs that took us in, each once, the last one first: they may not know of each other.
+    known_at: Mutex<Vec<ApiRoot>>,
 }
 
 /// What became of a heart-beat.
 enum Beat {
-    Heard(Option<Duration>),
+    Heard(Kept),
     /// The NRF does not know us.
     Forgotten,
+}
+
+/// An NRF knows us.
+struct Kept {
+    by: Option<ApiRoot>,
+    /// How often it wants to hear of us, where it says so.
+    interval: Option<Duration>,
+}
+
+impl Kept {
+    fn by_whom_answers(answer: &Answer) -> Self {
+        Self {
+            by: answer.producer().and_then(Producer::root).cloned(),
+            interval: interval(answer),
+        }
+    }
 }
 
 #[derive(Deserialize)]
@@ -127,10 +150,11 @@ impl Registration {
     pub fn start(client: &Client, profile: NfProfile) -> Self {
         let operation = |name| Operation::new(client, ServiceName::NnrfNfm, name);
         let nrf = Arc::new(Management {
-            register: operation("RegisterNFInstance"),
-            update: operation("UpdateNFInstance"),
+            register: operation("RegisterNFInstance").telling_producer(),
+            update: operation("UpdateNFInstance").telling_producer(),
             deregister: operation("DeregisterNFInstance"),
             profile,
+            known_at: Mutex::default(),
         });
         let (sender, generation) = watch::channel(0);
         let task = tokio::spawn({
@@ -144,20 +168,22 @@ impl Registration {
         }
     }
 
-    /// How often we were registered: whatever an NRF that forgot us knew from us is gone each time.
+    /// Another number whenever another NRF keeps us, or the same one has forgotten us: what we asked
+    /// of the former one is not to be relied on any more.
     pub fn generation(&self) -> watch::Receiver<u64> {
         self.generation.clone()
     }
 
-    /// Tells the NRF that we go.
+    /// Tells every NRF that knows us that we go.
     pub async fn end(self, deadline: Instant) {
         self.task.abort();
-        if *self.generation.borrow() == 0 {
-            return;
-        }
-        match self.nrf.deregister(deadline).await {
-            Ok(()) => tracing::info!(nf = "NRF", "deregistered"),
-            Err(error) => tracing::warn!(nf = "NRF", %error, "could not deregister"),
+        for root in self.nrf.known_at() {
+            match self.nrf.deregister(&root, deadline).await {
+                Ok(()) => tracing::info!(nf = "NRF", nrf = %root, "deregistered"),
+                Err(error) => {
+                    tracing::warn!(nf = "NRF", nrf = %root, %error, "could not deregister");
+                }
+            }
         }
     }
 }
@@ -174,11 +200,12 @@ impl Management {
         let mut backoff = Backoff::new();
         loop {
             match self.register().await {
-                Ok(interval) => {
+                Ok(kept) => {
                     backoff = Backoff::new();
                     generation.send_modify(|generation| *generation += 1);
+                    let interval = kept.interval.unwrap_or(USUAL_HEART_BEAT);
                     tracing::info!(nf = "NRF", ?interval, "registered");
-                    self.beat_until_forgotten(interval).await;
+                    self.beat_until_forgotten(kept, generation).await;
                     tracing::warn!(nf = "NRF", "the NRF has forgotten us: registering again");
                 }
                 Err(error) => {
@@ -189,18 +216,26 @@ impl Management {
         }
     }
 
-    async fn beat_until_forgotten(&self, mut interval: Duration) {
+    async fn beat_until_forgotten(&self, mut kept: Kept, generation: &watch::Sender<u64>) {
         let mut backoff = Backoff::new();
+        let mut interval = kept.interval.unwrap_or(USUAL_HEART_BEAT);
         let mut wait = interval.mul_f64(BEAT_AT);
         loop {
             sleep(wait).await;
             wait = match self.beat().await {
-                Ok(Beat::Heard(changed)) => {
+                Ok(Beat::Heard(now)) => {
                     backoff = Backoff::new();
-                    interval = changed.unwrap_or(interval);
+                    interval = now.interval.unwrap_or(interval);
+                    if now.by != kept.by {
+                        tracing::info!(nf = "NRF", "another NRF keeps us");
+                        generation.send_modify(|generation| *generation += 1);
+                    }
+                    kept = now;
                     interval.mul_f64(BEAT_AT)
                 }
-                Ok(Beat::Forgotten) => return,
+                // Some NRFs refuse the heart-beat of a stranger with another status than 404; and
+                // registering again is a heart-beat as well.
+                Ok(Beat::Forgotten) | Err(Error::Refused { .. }) => return,
                 Err(error) => {
                     tracing::debug!(nf = "NRF", %error, "heart-beat not heard");
                     // Soon again: it may not be late yet.
@@ -215,7 +250,7 @@ impl Management {
         Resource::at(path)
     }
 
-    async fn register(&self) -> Result<Duration, Error> {
+    async fn register(&self) -> Result<Kept, Error> {
         let mut profile = json!(self.profile);
         if let Some(members) = profile.as_object_mut() {
             members.insert("nfStatus".to_owned(), json!("REGISTERED"));
@@ -225,20 +260,22 @@ impl Management {
         }
         let change = Change::put(&self.resource()?, &profile)?;
         let read = |answer: &Answer| match answer.status() {
-            StatusCode::OK | StatusCode::CREATED => Ok(interval(answer)),
+            StatusCode::OK | StatusCode::CREATED => Ok(Kept::by_whom_answers(answer)),
             _ => Err(answer.failure()),
         };
         let deadline = Instant::now() + PATIENCE;
-        let stated = self.register.change(&change, deadline, read).await?;
-        Ok(stated.unwrap_or(USUAL_HEART_BEAT))
+        let kept = self.register.change(&change, deadline, read).await?;
+        self.note(kept.by.as_ref());
+        Ok(kept)
     }
 
     async fn beat(&self) -> Result<Beat, Error> {
         let patch = [json!({"op": "replace", "path": "/nfStatus", "value": "REGISTERED"})];
         let change = Change::json_patch(&self.resource()?, &patch)?;
         let read = |answer: &Answer| match answer.status() {
-            StatusCode::OK => Ok(Beat::Heard(interval(answer))),
-            StatusCode::NO_CONTENT => Ok(Beat::Heard(None)),
+            StatusCode::OK | StatusCode::NO_CONTENT => {
+                Ok(Beat::Heard(Kept::by_whom_answers(answer)))
+            }
             StatusCode::NOT_FOUND => Ok(Beat::Forgotten),
             _ => Err(answer.failure()),
         };
@@ -246,8 +283,22 @@ impl Management {
         self.update.change(&change, deadline, read).await
     }
 
-    async fn deregister(&self, deadline: Instant) -> Result<(), Error> {
-        let change = Change::delete(&self.resource()?);
+    /// This NRF took us in.
+    fn note(&self, root: Option<&ApiRoot>) {
+        let mut known_at = self.known_at.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(root) = root {
+            known_at.retain(|known| known != root);
+            known_at.insert(0, root.clone());
+        }
+    }
+
+    fn known_at(&self) -> Vec<ApiRoot> {
+        let known_at = self.known_at.lock();
+        known_at.unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    async fn deregister(&self, root: &ApiRoot, deadline: Instant) -> Result<(), Error> {
+        let change = Change::delete(&self.resource()?.known_at(root));
         let read = |answer: &Answer| match answer.status() {
             // Whoever forgot us needs no farewell.
             StatusCode::OK | StatusCode::NO_CONTENT | StatusCode::NOT_FOUND => Ok(()),
@@ -261,5 +312,5 @@ impl Management {
 fn interval(answer: &Answer) -> Option<Duration> {
     let json: RegisteredJson = answer.json().ok()?;
     let interval = Duration::from_secs(json.heart_beat_timer?);
-    Some(interval.max(SHORTEST_HEART_BEAT))
+    Some(interval.clamp(SHORTEST_HEART_BEAT, LONGEST_HEART_BEAT))
 }

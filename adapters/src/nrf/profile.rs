@@ -4,9 +4,10 @@
 use std::collections::HashMap;
 use std::fmt::Write as _;
 use std::net::{Ipv4Addr, Ipv6Addr};
+use std::sync::Arc;
 use std::time::Duration;
 
-use regex_lite::Regex;
+use regex_lite::RegexBuilder;
 use serde::Deserialize;
 use serde_json::Value;
 use uuid::Uuid;
@@ -19,14 +20,21 @@ use crate::sbi::{
 const MOST_ENDPOINTS: usize = 4;
 /// Of one search: more instances of one function than a core has.
 const MOST_INSTANCES: usize = 256;
+/// Of one profile: far more places than one instance is at.
+const MOST_OF_PROFILE: usize = 32;
 /// Longer expressions are nothing that an operator wrote.
 const LONGEST_PATTERN: usize = 256;
+/// A short expression can still stand for a large machine, which every request would walk through.
+const LARGEST_PATTERN: usize = 16 * 1024;
+const MOST_PATTERNS: usize = 64;
+/// Of one kind, in one profile.
 const MOST_RANGES: usize = 1024;
 
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub(super) struct SearchResultJson {
-    validity_period: Option<u64>,
+    /// Whatever it is: a result whose period cannot be read is a result all the same.
+    validity_period: Option<Value>,
     #[serde(default)]
     nf_instances: Vec<Value>,
 }
@@ -52,19 +60,44 @@ impl From<SearchResultJson> for SearchResult {
     fn from(json: SearchResultJson) -> Self {
         let profiles = json.nf_instances.len();
         let mut instances = Vec::new();
+        let mut unread = Unread::default();
         for profile in json.nf_instances {
+            if instances.len() >= MOST_INSTANCES {
+                break;
+            }
             // One profile that cannot be read takes nothing from the others.
-            if let Ok(profile) = serde_json::from_value::<ProfileJson>(profile) {
-                instances.extend(profile.instances());
-            } else {
-                tracing::warn!(nf = "NRF", "a profile in a search result cannot be read");
+            match serde_json::from_value::<ProfileJson>(profile) {
+                Ok(profile) => instances.extend(profile.instances(&mut unread)),
+                Err(_) => unread.profiles += 1,
             }
         }
+        unread.report();
         instances.truncate(MOST_INSTANCES);
         Self {
             instances,
-            validity_period: json.validity_period,
+            validity_period: json.validity_period.as_ref().and_then(Value::as_u64),
             profiles,
+        }
+    }
+}
+
+/// What of one result could not be read, however much that is: said once.
+#[derive(Default)]
+struct Unread {
+    profiles: usize,
+    patterns: usize,
+}
+
+impl Unread {
+    fn report(&self) {
+        let Self { profiles, patterns } = *self;
+        if profiles + patterns > 0 {
+            tracing::warn!(
+                nf = "NRF",
+                profiles,
+                patterns,
+                "profiles, or patterns of ranges in them, cannot be read"
+            );
         }
     }
 }
@@ -170,11 +203,11 @@ impl ProfileJson {
     }
 
     /// The instance, once for each apiRoot at which one or more of its services are.
-    pub(super) fn instances(self) -> Vec<Instance> {
+    fn instances(self, unread: &mut Unread) -> Vec<Instance> {
         if !self.is_registered() {
             return Vec::new();
         }
-        let serves = self.serves();
+        let serves = Arc::new(self.serves(unread));
         let mut instances: Vec<Instance> = Vec::new();
         for service in self.nf_services.iter().chain(self.nf_service_list.values()) {
             let Some(name) = ServiceName::by_name(&service.service_name) else {
@@ -188,6 +221,9 @@ impl ProfileJson {
                     known.services = known.services.with(name);
                     continue;
                 }
+                if instances.len() >= MOST_OF_PROFILE {
+                    break;
+                }
                 let plain = Instance::from(root);
                 instances.push(Instance {
                     nf_instance_id: self.nf_instance_id(),
@@ -197,7 +233,7 @@ impl ProfileJson {
                     priority: service.priority.or(self.priority).unwrap_or(plain.priority),
                     capacity: service.capacity.or(self.capacity).unwrap_or(plain.capacity),
                     load: service.load.or(self.load).unwrap_or(plain.load),
-                    serves: serves.clone(),
+                    serves: Arc::clone(&serves),
                     ..plain
                 });
             }
@@ -260,7 +296,7 @@ impl ProfileJson {
         hosts.into_iter().filter_map(root).collect()
     }
 
-    fn serves(&self) -> Serves {
+    fn serves(&self, unread: &mut Unread) -> Serves {
         let groups = self.udm_info.iter().chain(self.udm_info_list.values());
         let mut groups: Vec<_> = groups.filter_map(|info| info.group_id.clone()).collect();
         groups.sort_unstable();
@@ -273,26 +309,28 @@ impl ProfileJson {
         let infos = infos
             .chain(&self.bsf_info)
             .chain(self.bsf_info_list.values());
+        let mut patterns = MOST_PATTERNS;
+        let mut ranges = |ranges: &[IdentityRangeJson]| -> Vec<IdentityRange> {
+            let ranges = ranges.iter().take(MOST_RANGES);
+            ranges
+                .filter_map(|range| range.range(&mut patterns, unread))
+                .collect()
+        };
         for info in infos {
-            let ranges = |ranges: &[IdentityRangeJson]| -> Vec<IdentityRange> {
-                ranges.iter().filter_map(IdentityRangeJson::range).collect()
-            };
             serves.supis.extend(ranges(&info.supi_ranges));
             serves.gpsis.extend(ranges(&info.gpsi_ranges));
             serves
                 .ip_domains
-                .extend(info.ip_domain_list.iter().cloned());
-            let ipv4 = info.ipv4_address_ranges.iter();
+                .extend(info.ip_domain_list.iter().take(MOST_RANGES).cloned());
+            let ipv4 = info.ipv4_address_ranges.iter().take(MOST_RANGES);
             serves.ipv4.extend(
                 ipv4.filter_map(|range| Some((range.start.parse().ok()?, range.end.parse().ok()?))),
             );
-            let ipv6 = info.ipv6_prefix_ranges.iter();
+            let ipv6 = info.ipv6_prefix_ranges.iter().take(MOST_RANGES);
             serves.ipv6.extend(
                 ipv6.filter_map(|range| Some((prefix(&range.start)?.0, prefix(&range.end)?.1))),
             );
         }
-        serves.supis.truncate(MOST_RANGES);
-        serves.gpsis.truncate(MOST_RANGES);
         serves
     }
 }
@@ -310,7 +348,8 @@ fn prefix(text: &str) -> Option<(Ipv6Addr, Ipv6Addr)> {
 }
 
 impl IdentityRangeJson {
-    fn range(&self) -> Option<IdentityRange> {
+    /// The range; an expression only while there are `patterns` left.
+    fn range(&self, patterns: &mut usize, unread: &mut Unread) -> Option<IdentityRange> {
         if let (Some(start), Some(end)) = (&self.start, &self.end) {
             return Some(IdentityRange::Numbers {
                 start: start.as_str().into(),
@@ -318,18 +357,18 @@ impl IdentityRangeJson {
             });
         }
         let pattern = self.pattern.as_ref()?;
-        if pattern.len() > LONGEST_PATTERN {
-            return None;
-        }
+        *patterns = patterns.checked_sub(1)?;
         // The whole identity has to match (TS 29.510 6.1.6.2.9).
-        let expression = Regex::new(&format!("^(?:{pattern})$"));
-        if expression.is_err() {
-            tracing::warn!(
-                nf = "NRF",
-                "a range of identities has a pattern that cannot be read"
-            );
-        }
-        expression.ok().map(IdentityRange::Pattern)
+        let expression = (pattern.len() <= LONGEST_PATTERN)
+            .then(|| {
+                RegexBuilder::new(&format!("^(?:{pattern})$"))
+                    .size_limit(LARGEST_PATTERN)
+                    .build()
+                    .ok()
+            })
+            .flatten();
+        unread.patterns += usize::from(expression.is_none());
+        expression.map(IdentityRange::Pattern)
     }
 }
 
@@ -341,7 +380,7 @@ mod tests {
 
     fn roots(profile: &Value) -> Vec<String> {
         let profile: ProfileJson = serde_json::from_value(profile.clone()).unwrap();
-        let instances = profile.instances();
+        let instances = profile.instances(&mut Unread::default());
         instances.iter().map(|one| one.root.to_string()).collect()
     }
 
@@ -397,7 +436,7 @@ mod tests {
             "nfServiceList": {"1": at("nudm-sdm", 1, "REGISTERED"), "2": at("nudm-ee", 3, "SUSPENDED")},
         });
         let profile: ProfileJson = serde_json::from_value(profile).unwrap();
-        let instances = profile.instances();
+        let instances = profile.instances(&mut Unread::default());
         let [only] = &*instances else {
             panic!("{instances:?}")
         };
@@ -426,6 +465,82 @@ mod tests {
     }
 
     #[test]
+    fn any_period_is_a_period_or_none() {
+        for (period, seconds) in [
+            (json!(30), Some(30)),
+            (json!(u64::MAX), Some(u64::MAX)),
+            (json!(-1), None),
+            (json!(1.5), None),
+            (json!("30"), None),
+            (json!(null), None),
+        ] {
+            let json = json!({"validityPeriod": period, "nfInstances": []});
+            let result =
+                SearchResult::from(serde_json::from_value::<SearchResultJson>(json).unwrap());
+            assert_eq!(result.validity_period, seconds, "{period}");
+            assert!(result.period(Duration::from_mins(1)) <= Duration::from_mins(1));
+        }
+    }
+
+    /// An NRF, or whoever is taken for one, that says as much as one answer can hold.
+    #[test]
+    fn a_result_out_of_all_proportion_is_held_within_bounds() {
+        let at = |number: usize| {
+            json!({"serviceName": "nudm-sdm",
+                   "ipEndPoints": (0..8).map(|port| json!({"ipv4Address": "127.0.0.1",
+                        "port": 1 + number * 8 + port})).collect::<Vec<_>>()})
+        };
+        let many = |value: Value| vec![value; 3_000];
+        let profile = json!({
+            "nfServices": (0..1_000).map(at).collect::<Vec<_>>(),
+            "udmInfo": {"supiRanges": many(json!({"start": "1", "end": "2"})),
+                        "gpsiRanges": many(json!({"pattern": "a"}))},
+            "bsfInfo": {"ipDomainList": many(json!("a")),
+                        "ipv4AddressRanges": many(json!({"start": "10.0.0.0", "end": "10.0.0.1"})),
+                        "ipv6PrefixRanges": many(json!({"start": "::/64", "end": "::/64"}))},
+        });
+        let body = json!({"nfInstances": [profile]}).to_string();
+        let instances = instances_from_json(body.as_bytes()).unwrap();
+        assert_eq!(instances.len(), MOST_OF_PROFILE);
+        let serves = &instances[0].serves;
+        assert!(instances.iter().all(|one| Arc::ptr_eq(&one.serves, serves)));
+        let lengths = [
+            serves.supis.len(),
+            serves.ip_domains.len(),
+            serves.ipv4.len(),
+            serves.ipv6.len(),
+        ];
+        assert_eq!(lengths, [MOST_RANGES; 4]);
+        assert_eq!(serves.gpsis.len(), MOST_PATTERNS);
+        let profile =
+            json!({"ipv4Addresses": ["192.0.2.1"], "nfServices": [{"serviceName": "nudm-sdm"}]});
+        let body = json!({"nfInstances": vec![profile; 1_000]}).to_string();
+        let instances = instances_from_json(body.as_bytes()).unwrap();
+        assert_eq!(instances.len(), MOST_INSTANCES);
+    }
+
+    #[test]
+    fn an_expression_that_stands_for_a_large_machine_is_not_read() {
+        for (pattern, is_read) in [
+            ("imsi-0010[0-9]{10}", true),
+            ("imsi-(00101|00102)[0-9]{6,12}", true),
+            ("(a{50}){50}", false),
+            ("(", false),
+            (&"a".repeat(LONGEST_PATTERN + 1), false),
+        ] {
+            let range = IdentityRangeJson {
+                start: None,
+                end: None,
+                pattern: Some(pattern.to_owned()),
+            };
+            let (mut patterns, mut unread) = (MOST_PATTERNS, Unread::default());
+            let range = range.range(&mut patterns, &mut unread);
+            assert_eq!(range.is_some(), is_read, "{pattern}");
+            assert_eq!(unread.patterns, usize::from(!is_read));
+        }
+    }
+
+    #[test]
     fn whom_it_serves_is_read_from_either_place() {
         let profile = json!({
             "udmInfo": {"groupId": "b",
@@ -436,7 +551,9 @@ mod tests {
                         "ipv6PrefixRanges": [{"start": "2001:db8::/64", "end": "2001:db8:0:ff::/64"}]},
         });
         let profile: ProfileJson = serde_json::from_value(profile).unwrap();
-        let serves = profile.serves();
+        let mut unread = Unread::default();
+        let serves = profile.serves(&mut unread);
+        assert_eq!(unread.patterns, 1);
         assert_eq!((serves.supis.len(), serves.gpsis.len()), (1, 1));
         assert_eq!(serves.groups, ["a", "b"]);
         assert_eq!(serves.ip_domains, ["nat-a"]);

@@ -12,7 +12,7 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep};
 
-use super::discovery::Discovery;
+use super::discovery::{Discovery, Followed};
 use super::profile::ProfileJson;
 use super::search::Criteria;
 use super::{Backoff, PATIENCE};
@@ -170,8 +170,7 @@ impl Subscriptions {
             let (nrf, generation) = (Arc::clone(&nrf), generation.clone());
             let living = Arc::clone(&living);
             tasks.spawn(async move {
-                let criteria = &followed.criteria;
-                nrf.keep(criteria, &sender, &living, generation).await;
+                nrf.keep(&followed, &sender, &living, generation).await;
             });
         }
         Self {
@@ -204,12 +203,14 @@ impl Nrf {
     /// Subscribes, renews, and subscribes again, for ever.
     async fn keep(
         &self,
-        criteria: &Criteria,
+        followed: &Followed,
         current: &watch::Sender<Option<Resource>>,
         live: &watch::Sender<usize>,
         mut generation: watch::Receiver<u64>,
     ) {
+        let criteria = &followed.criteria;
         let mut backoff = Backoff::new();
+        let mut may_have_missed = false;
         loop {
             generation.mark_unchanged();
             match self.create(criteria).await {
@@ -217,9 +218,17 @@ impl Nrf {
                     backoff = Backoff::new();
                     current.send_replace(Some(made.resource.clone()));
                     live.send_modify(|live| *live += 1);
+                    if may_have_missed {
+                        followed.refresh();
+                    }
                     tokio::select! {
                         () = self.renew_until_lost(&made) => {}
-                        Ok(()) = generation.changed() => {}
+                        Ok(()) = generation.changed() => {
+                            // Another NRF may not tell what was asked of the former one. First, for
+                            // one that begins anew may give the next one the same name.
+                            let deadline = Instant::now() + PATIENCE;
+                            let _ = self.remove(&made.resource, deadline).await;
+                        }
                     }
                     live.send_modify(|live| *live -= 1);
                     current.send_replace(None);
@@ -230,6 +239,7 @@ impl Nrf {
                     sleep(backoff.next()).await;
                 }
             }
+            may_have_missed = true;
         }
     }
 
@@ -263,15 +273,18 @@ impl Nrf {
 
     async fn renew_until_lost(&self, made: &Made) {
         let mut wait = self.renewal(made.valid_for);
+        let mut ends_at = Instant::now() + made.valid_for;
         let mut backoff = Backoff::new();
         loop {
             sleep(wait).await;
             wait = match self.renew(&made.resource).await {
                 Ok(Some(valid_for)) => {
                     backoff = Backoff::new();
+                    ends_at = Instant::now() + valid_for;
                     self.renewal(valid_for)
                 }
                 Ok(None) => return,
+                Err(_) if Instant::now() >= ends_at => return,
                 Err(_) => backoff.next(),
             };
         }

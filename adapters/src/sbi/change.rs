@@ -79,6 +79,14 @@ impl Resource {
         })
     }
 
+    /// The same, where this instance knows it: it is asked before others.
+    pub(crate) fn known_at(self, root: &ApiRoot) -> Self {
+        Self {
+            root: Some(root.clone()),
+            ..self
+        }
+    }
+
     /// The resource that `location` names in an answer of `root` (RFC 9110 10.2.2). Cores give a
     /// URI, or only its path. What stands for the host in it is not followed elsewhere.
     pub(super) fn resolve(location: &HeaderValue, root: &ApiRoot) -> Option<Self> {
@@ -203,7 +211,9 @@ fn routing_binding(binding: &HeaderValue) -> Option<HeaderValue> {
             name.is_some_and(|name| ROUTING_PARAMETERS.contains(&name))
         })
         .collect();
-    kept.join("; ").parse().ok()
+    let kept = kept.join("; ");
+    // The header cannot be empty.
+    (!kept.is_empty()).then(|| kept.parse().ok()).flatten()
 }
 
 /// The instance in a `3gpp-Sbi-Producer-Id`.

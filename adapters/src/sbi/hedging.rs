@@ -57,15 +57,16 @@ impl Hedging {
             self.learn(begun.elapsed());
             return answer;
         }
-        // What is more than a retry in its cost comes out of the same budget.
-        if !inner.may_retry(0) {
+        // Whoever takes long takes no less when asked twice.
+        let mut elsewhere = History::default();
+        elsewhere.refuse(at.load(Ordering::Relaxed));
+        // What is no less than a retry in its cost comes out of the same budget.
+        if !(inner.is_another_at_hand(question, &mut elsewhere) && inner.may_retry(0)) {
             let answer = first.await;
             self.learn(begun.elapsed());
             return answer;
         }
         inner.shared().metrics.hedges.inc();
-        let mut elsewhere = History::default();
-        elsewhere.lose(at.load(Ordering::Relaxed));
         let mut second = pin!(inner.walk(question, deadline, &mut elsewhere));
         let answer = tokio::select! {
             answer = &mut first => if is_usable(&answer) {

@@ -2,6 +2,7 @@
 //! offers, whom it serves, and how much it can take (TS 29.510 6.1.6.2.2, 6.1.6.2.3).
 
 use std::net::{Ipv4Addr, Ipv6Addr};
+use std::sync::Arc;
 
 use device::UeId;
 use regex_lite::Regex;
@@ -29,8 +30,8 @@ pub struct Instance {
     pub capacity: u16,
     /// How much of its capacity is in use, in percent.
     pub load: u8,
-    /// Whom it serves.
-    pub serves: Serves,
+    /// Whom it serves, said once for all the places of one instance.
+    pub serves: Arc<Serves>,
 }
 
 impl From<ApiRoot> for Instance {
@@ -44,7 +45,7 @@ impl From<ApiRoot> for Instance {
             priority: 0,
             capacity: USUAL_CAPACITY,
             load: 0,
-            serves: Serves::default(),
+            serves: Arc::default(),
         }
     }
 }
@@ -107,6 +108,8 @@ pub(crate) enum Subject<'a> {
     Ipv4(Ipv4Addr, Option<&'a str>),
     /// A session by an address in its prefix.
     Ipv6(Ipv6Addr),
+    /// An address on the N6 side of whoever knows it, for a proxy that chooses.
+    N6(Ipv4Addr),
     /// Something that only the instances at these apiRoots know.
     Among(&'a [ApiRoot]),
     /// A subscription that the instances at these apiRoots serve.
@@ -118,7 +121,7 @@ impl<'a> Subject<'a> {
     pub(super) fn ue(&self) -> Option<&'a UeId> {
         match self {
             Self::Ue(ue) | Self::UeAmong(ue, _) => Some(ue),
-            Self::Anybody | Self::Ipv4(..) | Self::Ipv6(_) | Self::Among(_) => None,
+            Self::Anybody | Self::Ipv4(..) | Self::Ipv6(_) | Self::N6(_) | Self::Among(_) => None,
         }
     }
 
@@ -126,7 +129,7 @@ impl<'a> Subject<'a> {
     pub(super) fn allows(&self, root: &ApiRoot) -> bool {
         match self {
             Self::Among(roots) | Self::UeAmong(_, roots) => roots.contains(root),
-            Self::Anybody | Self::Ue(_) | Self::Ipv4(..) | Self::Ipv6(_) => true,
+            Self::Anybody | Self::Ue(_) | Self::Ipv4(..) | Self::Ipv6(_) | Self::N6(_) => true,
         }
     }
 }
@@ -172,7 +175,9 @@ impl Serves {
 
     pub(super) fn fit(&self, subject: Subject<'_>) -> Fit {
         match subject {
-            Subject::Anybody | Subject::Among(_) | Subject::UeAmong(..) => Fit::Open,
+            Subject::Anybody | Subject::N6(_) | Subject::Among(_) | Subject::UeAmong(..) => {
+                Fit::Open
+            }
             Subject::Ue(ue) => {
                 let ranges = match ue {
                     UeId::Supi(_) => &self.supis,

@@ -15,6 +15,10 @@ static OCI: HeaderName = HeaderName::from_static("3gpp-sbi-oci");
 /// stays overloaded says so again.
 const LONGEST_REDUCTION: u64 = 600;
 
+/// How far ahead of ours a peer's clock is believed, in milliseconds. A word from further on counts
+/// as from there: once its clock is right again, later words must not be older for hours.
+const MOST_AHEAD: i64 = 60_000;
+
 /// Load and overload of one instance, as it last told them.
 #[derive(Debug, Default)]
 pub(super) struct Pressure {
@@ -163,6 +167,7 @@ struct Overload {
 }
 
 fn overload(headers: &HeaderMap, whose: Whose) -> Option<Overload> {
+    let latest = Timestamp::now().as_millisecond().saturating_add(MOST_AHEAD);
     elements_of(headers, &OCI, whose)
         // What is said of slices and data networks is not about requests of ours.
         .filter(|element| parameter(element, "DNN").is_none())
@@ -170,7 +175,7 @@ fn overload(headers: &HeaderMap, whose: Whose) -> Option<Overload> {
             let period = parameter(element, "Period-of-Validity")?.strip_suffix('s')?;
             let said_at = parameter(element, "Timestamp")
                 .and_then(|text| text.trim_matches('"').parse::<Timestamp>().ok())
-                .and_then(|time| u64::try_from(time.as_millisecond()).ok());
+                .and_then(|time| u64::try_from(time.as_millisecond().min(latest)).ok());
             Some(Overload {
                 percent: percentage(element, "Overload-Reduction-Metric")?,
                 seconds: period.parse::<u64>().ok()?.min(LONGEST_REDUCTION),
@@ -326,6 +331,14 @@ mod tests {
         assert_eq!(tell("2020-02-05T08:05:29Z", 10), Some(50));
         assert_eq!(tell("2020-02-05T08:05:31Z", 20), Some(20));
         assert_eq!(tell("2020-02-05T08:05:32Z", 0), None);
+    }
+
+    #[test]
+    fn a_word_from_the_future_does_not_outlive_its_clock() {
+        let pressure = told(&OCI, &oci("2999-01-01T00:00:00Z", 75, 50));
+        let said_at = i64::try_from(pressure.said_at.load(Ordering::Relaxed)).unwrap();
+        assert!(said_at <= Timestamp::now().as_millisecond() + MOST_AHEAD);
+        assert!(pressure.reduction(|| 1_000).is_some());
     }
 
     #[test]

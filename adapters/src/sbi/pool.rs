@@ -9,7 +9,7 @@ use tokio::task::JoinSet;
 use uuid::Uuid;
 
 use super::endpoint::{Endpoint, Lease, Shared};
-use super::instance::{Fit, Instance, Serves, Subject};
+use super::instance::{Fit, Instance, Subject};
 use super::selection::{Choice, History};
 use super::{ApiRoot, Error, ServiceName};
 
@@ -122,7 +122,7 @@ impl Pool {
         let first = grouped.next();
         let several_groups = grouped.any(|groups| Some(groups) != first);
         Self {
-            all_open: !several_groups && serves().all(Serves::is_open),
+            all_open: !several_groups && serves().all(|serves| serves.is_open()),
             several_groups,
             members: members.into(),
         }
@@ -207,9 +207,34 @@ impl Roster {
     /// From now on these are the instances. Connections to those that stay are kept, with all that
     /// is known of them; those that are gone get no new requests, and end the ones they have.
     pub(super) fn replace(&self, instances: Vec<Instance>, shared: &Arc<Shared>) {
+        self.change(|_| Some(instances), shared);
+    }
+
+    /// These are instances as well, as far as there is room for them.
+    pub(super) fn include(&self, found: &[Instance], shared: &Arc<Shared>) {
+        let with_found = |pool: &Pool| {
+            let has_room = pool.members.len() < MOST_INCLUDED;
+            let is_new = |instance: &&Instance| pool.at(&instance.root).is_none();
+            let mut new = found.iter().filter(is_new).peekable();
+            new.peek().filter(|_| has_room)?;
+            let known = pool.members.iter().map(|member| &member.instance);
+            Some(known.chain(new).take(MOST_INCLUDED).cloned().collect())
+        };
+        // Nearly always they are known, and then nobody waits for anybody.
+        if with_found(&self.pool()).is_some() {
+            self.change(with_found, shared);
+        }
+    }
+
+    /// Makes the instances those that `change` makes of the pool, if any; one at a time, so that
+    /// none brings back what another one took away.
+    fn change(&self, change: impl FnOnce(&Pool) -> Option<Vec<Instance>>, shared: &Arc<Shared>) {
         let mut tasks = self.tasks.lock().unwrap_or_else(PoisonError::into_inner);
         while tasks.try_join_next().is_some() {}
         let before = self.pool.load_full();
+        let Some(instances) = change(&before) else {
+            return;
+        };
         let mut members: Vec<Arc<Member>> = Vec::with_capacity(instances.len());
         for instance in instances {
             if members
@@ -240,19 +265,6 @@ impl Roster {
         drop(tasks);
         // Who waits for one that is gone looks again.
         shared.attempted.notify_waiters();
-    }
-
-    /// These are instances as well, as far as there is room for them.
-    pub(super) fn include(&self, found: &[Instance], shared: &Arc<Shared>) {
-        let before = self.pool.load_full();
-        let is_new = |instance: &&Instance| before.at(&instance.root).is_none();
-        let mut new = found.iter().filter(is_new).peekable();
-        if new.peek().is_none() {
-            return;
-        }
-        let known = before.members.iter().map(|member| &member.instance);
-        let all = known.chain(new).take(MOST_INCLUDED).cloned().collect();
-        self.replace(all, shared);
     }
 
     /// A connection to send on, to the instance that is chosen. Where there is none, the next

@@ -7,6 +7,7 @@ use device::UeId;
 use http::header::{HeaderName, SERVER};
 use http::{HeaderMap, HeaderValue};
 use percent_encoding::{AsciiSet, CONTROLS, utf8_percent_encode};
+use serde_json::json;
 use uuid::Uuid;
 
 use super::endpoint::{Lease, Shared};
@@ -28,6 +29,7 @@ static SUPI: HeaderName = HeaderName::from_static("3gpp-sbi-discovery-supi");
 static GPSI: HeaderName = HeaderName::from_static("3gpp-sbi-discovery-gpsi");
 static UE_IPV4: HeaderName = HeaderName::from_static("3gpp-sbi-discovery-ue-ipv4-address");
 static IP_DOMAIN: HeaderName = HeaderName::from_static("3gpp-sbi-discovery-ip-domain");
+static UPF_N6_IP: HeaderName = HeaderName::from_static("3gpp-sbi-discovery-upf-n6-ip");
 static UE_IPV6: HeaderName = HeaderName::from_static("3gpp-sbi-discovery-ue-ipv6-prefix");
 
 /// The service communication proxies. Cheap to clone.
@@ -214,6 +216,7 @@ fn describe(subject: Subject<'_>, headers: &mut HeaderMap) {
                 tell(&IP_DOMAIN, ip_domain.to_owned());
             }
         }
+        Subject::N6(address) => tell(&UPF_N6_IP, json!({"ipv4Addr": address}).to_string()),
         Subject::Ipv6(address) => tell(&UE_IPV6, format!("{address}/128")),
     }
 }

@@ -14,6 +14,9 @@ use serde::Deserialize;
 
 use super::{ApiRoot, Error, Producer, Resource, Route, Scp, date};
 
+/// What an SCP says that discovers for us and found nobody who fits.
+pub(crate) const NOT_DISCOVERED: &str = "NF_DISCOVERY_FAILURE";
+
 /// A complete answer with any status.
 #[derive(Debug)]
 pub(crate) struct Answer {
@@ -139,6 +142,10 @@ impl Answer {
             StatusCode::TOO_MANY_REQUESTS | StatusCode::SERVICE_UNAVAILABLE => Error::Overloaded {
                 retry_after: self.retry_after(),
             },
+            // An SCP that discovers for us found nobody who fits (TS 29.500 5.2.7.2).
+            StatusCode::BAD_REQUEST if self.cause().as_deref() == Some(NOT_DISCOVERED) => {
+                Error::Unreachable
+            }
             status if status.is_redirection() || status.is_client_error() => Error::Refused {
                 status: status.as_u16(),
             },
@@ -273,6 +280,16 @@ mod tests {
         ] {
             assert_eq!(answer(status, None, "").failure(), error, "{status}");
         }
+    }
+
+    #[test]
+    fn whom_an_scp_does_not_find_is_not_there() {
+        let nobody = r#"{"status":400,"cause":"NF_DISCOVERY_FAILURE"}"#;
+        assert_eq!(answer(400, None, nobody).failure(), Error::Unreachable);
+        assert_eq!(
+            answer(403, None, nobody).failure(),
+            Error::Refused { status: 403 }
+        );
     }
 
     #[test]

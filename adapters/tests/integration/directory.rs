@@ -96,6 +96,49 @@ async fn without_the_nrf_every_known_upf_is_asked_for_an_address() {
 }
 
 #[tokio::test]
+async fn of_several_configured_upfs_the_one_that_has_an_address_answers() {
+    let (knows, ignores) = (knowing().await, ignorant().await);
+    let upfs = |instances: Vec<Instance>| Upf::new(&of(NfType::Upf, instances));
+    let both = upfs(vec![ignores.root().into(), knows.root().into()]);
+    for _ in 0..10 {
+        assert_eq!(finds(&both, 1).await, Ok(true));
+    }
+    assert_eq!(
+        ignores.asked().len(),
+        1,
+        "once it is known, nobody else is asked"
+    );
+    assert_eq!(
+        finds(&upfs(vec![ignores.root().into()]), 1).await,
+        Ok(false)
+    );
+    let another = ignorant().await;
+    let two_ignore = upfs(vec![ignores.root().into(), another.root().into()]);
+    assert_eq!(finds(&two_ignore, 1).await, Ok(false));
+    let dead: adapters::sbi::ApiRoot = "http://127.0.0.1:1".parse().unwrap();
+    let one_is_gone = upfs(vec![ignores.root().into(), dead.into()]);
+    assert_eq!(finds(&one_is_gone, 1).await, Err(Error::Unreachable));
+}
+
+#[tokio::test]
+async fn an_address_that_moved_to_another_upf_is_found_there() {
+    let turns = |first: u16, later: u16| {
+        Core::start(move |_, n| match if n == 0 { first } else { later } {
+            200 => Reply::json(200, SUBSCRIBER),
+            status => Reply::status(status),
+        })
+    };
+    let (before, after) = (turns(200, 404).await, turns(404, 200).await);
+    let upf = Upf::new(&of(
+        NfType::Upf,
+        vec![before.root().into(), after.root().into()],
+    ));
+    for _ in 0..3 {
+        assert_eq!(finds(&upf, 1).await, Ok(true));
+    }
+}
+
+#[tokio::test]
 async fn an_nrf_that_is_silent_leaves_time_to_ask_the_upfs() {
     let nrf = Core::start(|_, _| Reply::Hang).await;
     let knows = knowing().await;
@@ -138,7 +181,8 @@ fn serving(core: &Core, supis: Option<(&str, &str)>, group: Option<&str>) -> Ins
             supis: supis.map(range).into_iter().collect(),
             groups: group.map(str::to_owned).into_iter().collect(),
             ..Serves::default()
-        },
+        }
+        .into(),
         ..core.root().into()
     }
 }
@@ -265,4 +309,35 @@ async fn numbers_that_are_made_up_do_not_storm_the_nrf() {
     let searches: BTreeSet<_> = nrf.asked().into_iter().map(|asked| asked.path).collect();
     assert!(searches.len() <= (seconds + 1) * 100, "{}", searches.len());
     eventually("each number was asked for", || core.asked().len() == 1_000).await;
+}
+
+#[tokio::test]
+async fn addresses_that_are_made_up_storm_neither_the_nrf_nor_the_upfs() {
+    let (nrf, knows) = (
+        Core::start(|_, _| found("nupf-gueip", &[])).await,
+        knowing().await,
+    );
+    let upf = upf(&nrf_at(nrf.root()), vec![knows.root().into()]);
+    let begun = tokio::time::Instant::now();
+    let mut withheld = 0;
+    for last in 0..=255 {
+        match finds(&upf, last).await {
+            Ok(found) => assert!(!found),
+            Err(error) => {
+                assert_eq!(
+                    error,
+                    Error::Overloaded {
+                        retry_after: Some(1)
+                    }
+                );
+                withheld += 1;
+            }
+        }
+    }
+    assert_eq!(
+        (nrf.asked().len(), knows.asked().len()),
+        (256 - withheld, 0)
+    );
+    let seconds = usize::try_from(begun.elapsed().as_secs()).unwrap() + 1;
+    assert!(nrf.asked().len() <= (seconds + 1) * 100, "{withheld}");
 }

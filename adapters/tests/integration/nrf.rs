@@ -1,5 +1,8 @@
 //! What is said to an NRF, and what becomes of its answers and notifications.
 
+use std::net::SocketAddr;
+use std::sync::atomic::AtomicBool;
+use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
 use adapters::nrf::{
@@ -11,7 +14,7 @@ use serde_json::{Value, json};
 use tokio::sync::watch;
 use uuid::Uuid;
 
-use crate::core::{Asked, Core, Reply, client, eventually, quick, soon};
+use crate::core::{Asked, Core, Reply, client, eventually, metrics, quick, ready, soon, vacant};
 
 const UDM_ID: &str = "54804518-4191-46b3-955c-ac631f953ed8";
 const OUR_PATH: &str = "/nnrf-nfm/v1/nf-instances/00000000-0000-0000-0000-000000000000";
@@ -155,6 +158,94 @@ async fn another_nrf_takes_over_from_one_that_is_gone() {
         .wait_for(|&generation| generation == 1)
         .await
         .unwrap();
+}
+
+/// An NRF that shares nothing with others: it knows what it was told itself.
+async fn nrf_on_its_own(address: SocketAddr) -> Core {
+    let known = [AtomicBool::new(false), AtomicBool::new(false)];
+    let answer = move |asked: &Asked, _| {
+        let [registration, subscription] = &known;
+        let about = if asked.path == OUR_PATH {
+            registration
+        } else {
+            subscription
+        };
+        match asked.method.as_str() {
+            "PUT" => {
+                about.store(true, Relaxed);
+                Reply::json(201, r#"{"heartBeatTimer":1}"#)
+            }
+            "POST" => {
+                about.store(true, Relaxed);
+                Reply::json(201, r#"{"subscriptionId":"7"}"#)
+                    .with("location", "/nnrf-nfm/v1/subscriptions/7")
+            }
+            "GET" => Reply::json(200, r#"{"validityPeriod":3600,"nfInstances":[]}"#),
+            _ if about.load(Relaxed) => Reply::status(204),
+            _ => Reply::status(404),
+        }
+    };
+    Core::start_at(address, h2::server::Builder::new(), answer).await
+}
+
+#[tokio::test]
+async fn of_several_nrfs_the_first_that_is_there_is_told_and_each_that_knows_us_hears_that_we_go() {
+    let first_address = vacant().await;
+    let first = nrf_on_its_own(first_address).await;
+    let second = nrf_on_its_own(vacant().await).await;
+    let (registry, metrics) = metrics();
+    let roots = vec![first.root(), second.root()];
+    let client = Client::in_order(NfType::Nrf, roots, &quick(), metrics);
+    eventually("both are connected", || ready(&registry) == 2).await;
+    let registration = Registration::start(&client, profile());
+    let discovery = Discovery::new(&client, often());
+    let _instances = discovery.watch(criteria());
+    let status = StatusSettings {
+        notification_uri: "http://192.0.2.1:9000/nrf/status".to_owned(),
+    };
+    let mut generation = registration.generation();
+    generation.wait_for(|&times| times == 1).await.unwrap();
+    let subscriptions = Subscriptions::start(&client, &discovery, status, &generation);
+    eventually("heart-beats", || asked_by(&first, "PATCH").len() >= 3).await;
+    assert_eq!(asked_by(&first, "PUT").len(), 1, "it never forgot us");
+    assert_eq!(asked_by(&first, "POST").len(), 1);
+    assert_eq!(asked_by(&second, "PUT").len(), 0, "nobody asks the second");
+
+    drop(first);
+    eventually("the second takes us in", || {
+        asked_by(&second, "PUT").len() == 1 && asked_by(&second, "POST").len() == 1
+    })
+    .await;
+    let first = nrf_on_its_own(first_address).await;
+    eventually("the first is told again", || {
+        asked_by(&first, "PUT").len() == 1
+    })
+    .await;
+    eventually("and subscribed to in place of the second", || {
+        asked_by(&first, "POST").len() == 1
+    })
+    .await;
+    let given_up = asked_by(&second, "DELETE");
+    assert_eq!(given_up[0].path, "/nnrf-nfm/v1/subscriptions/7");
+    registration.end(soon()).await;
+    for nrf in [&first, &second] {
+        let told = asked_by(nrf, "DELETE");
+        assert!(told.iter().any(|asked| asked.path == OUR_PATH));
+    }
+    subscriptions.end(soon()).await;
+}
+
+#[tokio::test]
+async fn an_nrf_that_refuses_the_heart_beat_of_a_stranger_takes_us_in_again() {
+    for status in [400, 403] {
+        let core = Core::start(move |asked, _| match asked.method.as_str() {
+            "PUT" => Reply::json(201, r#"{"heartBeatTimer":1}"#),
+            _ => Reply::status(status),
+        })
+        .await;
+        let _registration = Registration::start(&nrf(&core), profile());
+        eventually("registered again", || asked_by(&core, "PUT").len() >= 2).await;
+    }
 }
 
 fn found(port: u16) -> String {
@@ -321,6 +412,29 @@ async fn where_nobody_registers_a_subscription_is_looked_after_more_often() {
 }
 
 #[tokio::test]
+async fn a_subscription_whose_renewal_is_refused_is_made_again_when_it_has_ended() {
+    let core = Core::start(|asked, _| match asked.method.as_str() {
+        "POST" => Reply::json(
+            201,
+            r#"{"subscriptionId":"7","validityTime":"2020-01-01T00:00:00Z"}"#,
+        )
+        .with("location", "/nnrf-nfm/v1/subscriptions/7"),
+        "PATCH" => Reply::status(403),
+        _ => Reply::status(503),
+    })
+    .await;
+    let client = nrf(&core);
+    let discovery = Discovery::new(&client, often());
+    let _instances = discovery.watch(criteria());
+    let settings = StatusSettings {
+        notification_uri: "http://192.0.2.1:9000/nrf/status".to_owned(),
+    };
+    let (_generation, forgotten) = watch::channel(1_u64);
+    let _subscriptions = Subscriptions::start(&client, &discovery, settings, &forgotten);
+    eventually("made again", || asked_by(&core, "POST").len() == 2).await;
+}
+
+#[tokio::test]
 async fn a_subscription_is_made_renewed_and_made_again_when_it_is_lost() {
     // Half a second is left each time, which counts as one.
     let core = Core::start(|asked, _| match asked.method.as_str() {
@@ -359,6 +473,9 @@ async fn a_subscription_is_made_renewed_and_made_again_when_it_is_lost() {
     })
     .await;
     subscriptions.end(soon()).await;
-    let removed = &asked_by(&core, "DELETE")[0];
-    assert_eq!(removed.path, "/nnrf-nfm/v1/subscriptions/7");
+    let removed = asked_by(&core, "DELETE");
+    assert_eq!(removed.len(), 2, "the former one, and that of the end");
+    for removed in removed {
+        assert_eq!(removed.path, "/nnrf-nfm/v1/subscriptions/7");
+    }
 }

@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use adapters::sbi::{
-    Client, Error, IdentityRange, Instance, NfType, OutlierSettings, Serves, ServiceName, Services,
-    Settings,
+    ApiRoot, Client, Delegation, Error, IdentityRange, Instance, NfType, OutlierSettings, Route,
+    Scp, Serves, ServiceName, Services, Settings,
 };
 use adapters::udm::{AmfRegistration, Udm};
 use device::{Supi, UeId};
@@ -82,8 +82,8 @@ async fn a_subscription_is_asked_for_where_it_is_served() {
         ..Serves::default()
     };
     let mut instances: Vec<Instance> = cores.iter().map(|core| core.root().into()).collect();
-    instances[0].serves = range("001010000000001", "001010000000009");
-    instances[1].serves = range("001010000000010", "001010000000019");
+    instances[0].serves = range("001010000000001", "001010000000009").into();
+    instances[1].serves = range("001010000000010", "001010000000019").into();
     let client = client(NfType::Udm, Vec::new(), &quick());
     client.replace(instances);
     let udm = Udm::new(client);
@@ -109,12 +109,9 @@ async fn a_subscription_is_not_asked_for_elsewhere_while_its_instance_is_gone() 
                 end: "001010000000009".into(),
             }],
             ..Serves::default()
-        },
-        ..Instance::from(
-            "http://127.0.0.1:1"
-                .parse::<adapters::sbi::ApiRoot>()
-                .unwrap(),
-        )
+        }
+        .into(),
+        ..Instance::from("http://127.0.0.1:1".parse::<ApiRoot>().unwrap())
     });
     let client = client(NfType::Udm, Vec::new(), &quick());
     client.replace(instances);
@@ -207,6 +204,63 @@ async fn a_second_instance_is_asked_when_the_first_takes_long() {
     let [hanging, answering] = cores.map(|core| core.asked().len());
     assert!(hanging > 0);
     assert_eq!(answering, 10);
+}
+
+#[tokio::test]
+async fn nobody_is_asked_twice_for_taking_long() {
+    let late = || Reply::Later(Duration::from_millis(300), Box::new(Reply::status(404)));
+    let slow = || Core::start(move |_, _| late());
+    let only = slow().await;
+    let proxy = slow().await;
+    let settings = Settings {
+        hedge_quantile: Some(0.01),
+        ..quick()
+    };
+    let (registry, metrics) = metrics();
+    let scp = Scp::new(vec![proxy.root()], &settings, &metrics);
+    let of = |root: ApiRoot, route| {
+        let instances = vec![root.into()];
+        let (settings, metrics) = (&settings, metrics.clone());
+        Udm::new(Client::with(
+            NfType::Udm,
+            instances,
+            route,
+            None,
+            settings,
+            metrics,
+        ))
+    };
+    let direct = of(only.root(), Route::Direct);
+    let behind = of(only.root(), Route::Proxy(scp.clone()));
+    let delegated = of(only.root(), Route::Delegated(scp, Delegation::default()));
+    eventually("all are connected", || ready(&registry) == 1).await;
+    for udm in [&direct, &behind, &delegated] {
+        assert_eq!(ask(udm).await, NONE);
+    }
+    assert_eq!((only.asked().len(), proxy.asked().len()), (1, 2));
+}
+
+#[tokio::test]
+async fn behind_an_scp_another_instance_is_asked_when_one_takes_long() {
+    let proxy = Core::start(|_, n| match n {
+        0 => Reply::Hang,
+        _ => Reply::status(404),
+    })
+    .await;
+    let settings = Settings {
+        hedge_quantile: Some(0.9),
+        ..quick()
+    };
+    let (_, metrics) = metrics();
+    let scp = Scp::new(vec![proxy.root()], &settings, &metrics);
+    let instances = ["http://192.0.2.1:1", "http://192.0.2.2:1"];
+    let instances = instances.map(|root| root.parse::<ApiRoot>().unwrap().into());
+    let (route, instances) = (Route::Proxy(scp), instances.to_vec());
+    let udm = Client::with(NfType::Udm, instances, route, None, &settings, metrics);
+    assert_eq!(ask(&Udm::new(udm)).await, NONE);
+    let asked = proxy.asked();
+    let [first, second] = [0, 1].map(|n| &asked[n].headers["3gpp-sbi-target-apiroot"]);
+    assert_ne!(first, second);
 }
 
 #[tokio::test]

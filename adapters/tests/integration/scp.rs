@@ -1,9 +1,12 @@
 //! Through an SCP: whose fault and whose overload an answer tells, and where it sends us.
 
+use std::sync::Mutex;
+
 use adapters::sbi::{
     ApiRoot, Client, Delegation, Error, Instance, Metrics, NfType, Route, Scp, Settings,
 };
 use adapters::udm::{AmfRegistration, Udm};
+use adapters::upf::Upf;
 use device::Supi;
 use prometheus::{Registry, TextEncoder};
 
@@ -263,5 +266,39 @@ async fn what_is_said_of_an_scp_is_not_about_who_is_asked_directly() {
     eventually("it is connected", || ready(&registry) == 1).await;
     for _ in 0..3 {
         assert_eq!(ask(&udm).await, NONE);
+    }
+}
+
+#[tokio::test]
+async fn an_scp_that_chooses_is_told_whose_address_it_is() {
+    for (answer, found) in [
+        (
+            Reply::json(200, r#"{"supi":"imsi-001010000000001"}"#),
+            Ok(true),
+        ),
+        (
+            Reply::json(400, r#"{"status":400,"cause":"NF_DISCOVERY_FAILURE"}"#),
+            Ok(false),
+        ),
+        (
+            Reply::json(400, r#"{"status":400,"cause":"INVALID_QUERY_PARAM"}"#),
+            Err(Error::Refused { status: 400 }),
+        ),
+    ] {
+        let answer = Mutex::new(Some(answer));
+        let scp = Core::start(move |_, _| answer.lock().unwrap().take().unwrap()).await;
+        let (_, metrics) = metrics();
+        let settings = quick();
+        let proxies = Scp::new(vec![scp.root()], &settings, &metrics);
+        let route = Route::Delegated(proxies, Delegation::default());
+        let client = Client::with(NfType::Upf, Vec::new(), route, None, &settings, metrics);
+        let upf = Upf::found_by_proxy(&client);
+        let info = upf.ue_ip_info([198, 51, 100, 1].into(), 1024, soon()).await;
+        assert_eq!(info.map(|info| info.is_some()), found);
+        let headers = &scp.asked()[0].headers;
+        assert_eq!(
+            headers["3gpp-sbi-discovery-upf-n6-ip"],
+            r#"{"ipv4Addr":"198.51.100.1"}"#
+        );
     }
 }

@@ -2,10 +2,12 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use adapters::sbi::{Client, Error, NfType, Route, ServiceName, Tokens};
 use adapters::udm::{AmfRegistration, Udm};
 use device::Supi;
+use tokio::task::JoinSet;
 use uuid::Uuid;
 
 use crate::core::{Core, Reply, client, eventually, metrics, quick, soon};
@@ -131,6 +133,60 @@ async fn an_nrf_that_gives_none_is_not_asked_by_every_request() {
     let limit = soon();
     while ask(&udm).await != NONE {
         assert!(tokio::time::Instant::now() < limit);
-        tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+}
+
+#[tokio::test]
+async fn however_many_wait_for_the_first_token_the_nrf_is_asked_once() {
+    let nrf =
+        Core::start(|_, n| Reply::Later(Duration::from_millis(50), Box::new(token(n, 3600)))).await;
+    let core = Core::start(|_, _| Reply::status(404)).await;
+    let udm = udm(&core, tokens(&nrf));
+    let mut waiting = JoinSet::new();
+    for _ in 0..50 {
+        let udm = udm.clone();
+        waiting.spawn(async move { ask(&udm).await });
+    }
+    while let Some(answer) = waiting.join_next().await {
+        assert_eq!(answer.unwrap(), NONE);
+    }
+    assert_eq!((nrf.asked().len(), core.asked().len()), (1, 50));
+}
+
+#[tokio::test]
+async fn what_is_no_token_is_not_shown() {
+    for (body, is_token) in [
+        (r#"{"access_token":"t","token_type":"bearer"}"#, true),
+        (
+            r#"{"access_token":"t","token_type":"Bearer","expires_in":18446744073709551615}"#,
+            true,
+        ),
+        (
+            r#"{"access_token":"t","token_type":"Bearer","expires_in":0}"#,
+            true,
+        ),
+        (
+            r#"{"access_token":"t","token_type":"Bearer","expires_in":-1}"#,
+            false,
+        ),
+        (r#"{"access_token":"t","token_type":"mac"}"#, false),
+        (
+            r#"{"access_token":"t\r\nx-injected: 1","token_type":"Bearer"}"#,
+            false,
+        ),
+        (r#"{"token_type":"Bearer"}"#, false),
+        ("[]", false),
+    ] {
+        let nrf = Core::start(move |_, _| Reply::json(200, body)).await;
+        let core = Core::start(|_, _| Reply::status(404)).await;
+        let answer = ask(&udm(&core, tokens(&nrf))).await;
+        let expected = if is_token {
+            NONE
+        } else {
+            Err(Error::BadAnswer)
+        };
+        assert_eq!(answer, expected, "{body}");
+        assert_eq!(core.asked().len(), usize::from(is_token), "{body}");
     }
 }

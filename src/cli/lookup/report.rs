@@ -185,12 +185,14 @@ impl Report {
         }
     }
 
+    /// What the core said, without what a terminal would obey.
     fn shown(&self, shown: &Shown) -> String {
-        if self.reveal {
+        let text = if self.reveal {
             shown.reveal().to_owned()
         } else {
             shown.to_string()
-        }
+        };
+        text.replace(char::is_control, "\u{fffd}")
     }
 
     fn answer(&mut self, answer: &Answer, tac_table: &TacTable) {
@@ -264,4 +266,20 @@ fn hint(error: LookupError) -> Option<&'static str> {
 
 fn milliseconds(took: Duration) -> String {
     format!("{:.1} ms", took.as_secs_f64() * 1000.0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_the_core_says_moves_no_cursor() {
+        let domain = Fact::plain("ipDomain", "nat\u{1b}[2J\n1. UDM").value;
+        let pei = Fact::personal("pei", "mac-\r\u{9b}A").value;
+        for (reveal, expected) in [(false, "mac-***"), (true, "mac-\u{fffd}\u{fffd}A")] {
+            let report = Report::new(reveal);
+            assert_eq!(report.shown(&domain), "nat\u{fffd}[2J\u{fffd}1. UDM");
+            assert_eq!(report.shown(&pei), expected);
+        }
+    }
 }

@@ -5,7 +5,9 @@ use std::time::Duration;
 use serde_json::json;
 use simcore::{Dialect, NfType};
 
+use super::status::{UDM_BSF_UPF, until_subscribed};
 use super::{IMEI, NUMBER, Network, is_answered, until_answered};
+use crate::support::client;
 use crate::support::{Bridge, eventually};
 
 const EVERY_FUNCTION: [(NfType, u16); 4] = [
@@ -81,6 +83,50 @@ async fn without_the_nrf_nothing_is_lost() {
         is_answered(&bridge, &ipv4).await;
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
+}
+
+#[tokio::test]
+async fn the_next_nrf_takes_over_with_registration_and_subscriptions() {
+    let functions = [(NfType::Nrf, 2), (NfType::Udm, 2)];
+    let network = Network::start(&functions, |options| {
+        options.settings.heart_beat_timer = 1;
+        options.settings.validity_period = 3600;
+    })
+    .await;
+    let mut config = network.config();
+    config.callback.listen = Some("127.0.0.1:0".parse().unwrap());
+    let (control, nrfs, udms) = (
+        network.control,
+        network.all(NfType::Nrf),
+        network.all(NfType::Udm),
+    );
+    let bridge = Bridge::start(&config);
+    until_answered(&bridge).await;
+    until_subscribed(&bridge, UDM_BSF_UPF).await;
+    control.order(&nrfs[0].id, "kill").await;
+    control.reset().await;
+    eventually("heart-beats go to the other one", async || {
+        (control.count("UpdateNFInstance").await >= 2).then_some(())
+    })
+    .await;
+    // Who knows us already is not told again; who is to tell us is asked for it.
+    assert_eq!(control.count("RegisterNFInstance").await, 0);
+    eventually("it is subscribed to", async || {
+        (control.count("CreateSubscription").await == u64::from(UDM_BSF_UPF)).then_some(())
+    })
+    .await;
+    until_subscribed(&bridge, UDM_BSF_UPF).await;
+    control.order(&udms[0].id, "suspend").await;
+    control.reset_at(&udms[0].id).await;
+    for _ in 0..20 {
+        is_answered(&bridge, &json!({ "phoneNumber": NUMBER })).await;
+    }
+    assert_eq!(control.total_at(&udms[0].id).await, 0, "it was told");
+    bridge.stop();
+    bridge.ended().await;
+    assert_eq!(control.count("DeregisterNFInstance").await, 1);
+    let (_, left) = client::get(control.0, "/sim/subscriptions").await;
+    assert_eq!(left, "[]");
 }
 
 #[tokio::test]

@@ -14,7 +14,7 @@ use crate::support::{Bridge, eventually};
 const FUNCTIONS: [(NfType, u16); 3] = [(NfType::Nrf, 1), (NfType::Udm, 2), (NfType::Smf, 1)];
 
 /// Functions that are discovered whatever is fed: one subscription for each.
-const UDM_BSF_UPF: u8 = 3;
+pub(super) const UDM_BSF_UPF: u8 = 3;
 
 /// A network in which no search of the bridge is repeated before the test ends: whatever it hears
 /// of later was told.
@@ -29,7 +29,7 @@ async fn silent_network() -> (Network, Config) {
     (network, config)
 }
 
-async fn until_subscribed(bridge: &Bridge, functions: u8) {
+pub(super) async fn until_subscribed(bridge: &Bridge, functions: u8) {
     eventually("the NRF is subscribed to", async || {
         let live = bridge
             .metric("pei_bridge_feed_subscriptions", &["feed=\"instances\""])
@@ -84,6 +84,7 @@ async fn an_nrf_that_forgot_the_subscriptions_gets_them_again_and_none_is_left_b
         is_answered(&bridge, &json!({ "phoneNumber": NUMBER })).await;
     }
     assert_eq!(control.total_at(&udms[1].id).await, 0);
+    control.reset().await;
     bridge.stop();
     bridge.ended().await;
     assert_eq!(control.count("RemoveSubscription").await, 3);

@@ -206,6 +206,74 @@ async fn connections_are_lost_and_found_over_tls_as_in_clear() {
     }
 }
 
+async fn until_answered(bridge: &Bridge) {
+    eventually("the device is told", async || {
+        let answer = bridge.send(&first_device()).await;
+        (answer.status == 200).then_some(())
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn an_authority_that_changes_is_trusted_without_a_restart() {
+    let site = Site::new();
+    let core = core(&site.folder, &site.authority.issue(), None).await;
+    let mut config = site.config(&root(&core, "localhost"));
+    config.cache.equipment = Duration::ZERO;
+    let former = Authority::new("Former");
+    site.folder.write("trust.pem", &former.pem());
+    let bridge = Bridge::start(&config);
+    bridge
+        .send(&first_device())
+        .await
+        .is_error(503, "UNAVAILABLE");
+    let both = former.pem() + &site.authority.pem();
+    site.folder.write("trust.pem", &both);
+    until_answered(&bridge).await;
+    // Half a file changes nothing, not even for connections that begin after it was read.
+    let (log, _listening) = Log::listen();
+    site.folder.write("trust.pem", &both[..both.len() / 2]);
+    eventually("it is said", async || {
+        let told = log.lines_with("changed files cannot be used");
+        (!told.is_empty()).then_some(())
+    })
+    .await;
+    let control = Control(core.control_addr());
+    control.fault(GET_3GPP, &json!({ "mode": "goaway" })).await;
+    bridge
+        .send(&first_device())
+        .await
+        .is_error(503, "UNAVAILABLE");
+    control.clear_faults().await;
+    until_answered(&bridge).await;
+    // Whoever is trusted no more is not asked any more.
+    site.folder.write("trust.pem", &former.pem());
+    eventually("nobody is trusted", async || {
+        control.fault(GET_3GPP, &json!({ "mode": "goaway" })).await;
+        bridge.send(&first_device()).await;
+        control.clear_faults().await;
+        let answer = bridge.send(&first_device()).await;
+        (answer.status == 503).then_some(())
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_certificate_of_ours_that_changes_is_shown_without_a_restart() {
+    let site = Site::new();
+    let (clients, strangers) = (Authority::new("Functions"), Authority::new("Strangers"));
+    let core = core(&site.folder, &site.authority.issue(), Some(&clients)).await;
+    let mut config = site.config(&root(&core, "localhost"));
+    site.show(&mut config.core.tls, &strangers.issue_for(&["nef.example"]));
+    let bridge = Bridge::start(&config);
+    bridge
+        .send(&first_device())
+        .await
+        .is_error(503, "UNAVAILABLE");
+    site.show(&mut config.core.tls, &clients.issue_for(&["nef.example"]));
+    until_answered(&bridge).await;
+}
+
 #[tokio::test]
 async fn a_request_goes_through_mutual_tls_on_both_sides() {
     let site = Site::new();
