@@ -17,6 +17,7 @@ pub mod bsf;
 mod identifiers;
 pub mod nrf;
 pub mod sbi;
+mod several;
 pub mod smf;
 pub mod subscription;
 pub mod udm;

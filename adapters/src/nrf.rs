@@ -13,7 +13,7 @@ mod profile;
 mod search;
 mod status;
 
-pub(crate) use directory::{Located, Unlocated};
+pub(crate) use directory::{Located, Serving, Unlocated};
 pub use directory::{N6Directory, SubscriberDirectory};
 pub use discovery::{Discovery, DiscoverySettings};
 pub use management::{NfProfile, Registration};

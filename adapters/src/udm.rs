@@ -15,10 +15,11 @@ use serde::Deserialize;
 use tokio::time::Instant;
 
 use crate::identifiers::gpsi;
-use crate::nrf::SubscriberDirectory;
+use crate::nrf::{Serving, SubscriberDirectory};
 use crate::sbi::{
-    Answer, Client, Error, Fact, Facts, Operation, Path, ServiceName, Subject, from_json,
+    Answer, ApiRoot, Client, Error, Fact, Facts, Operation, Path, ServiceName, Subject, from_json,
 };
+use crate::several::{Informs, Knowledge, MOST_ASKED, first_that_knows};
 
 /// The UDM as a consumer of `Nudm_UECM` and `Nudm_SDM` sees it. Cheap to clone.
 #[derive(Debug, Clone)]
@@ -160,16 +161,24 @@ impl Udm {
     }
 
     /// Asks whoever serves the subscription.
-    async fn ask<T: Facts>(
+    async fn ask<T: Facts + Informs>(
         &self,
         operation: &Operation,
         path: Path,
         ue: &UeId,
         deadline: Instant,
-        read: impl FnOnce(&Answer) -> Result<T, Error>,
+        read: impl Fn(&Answer) -> Result<T, Error>,
     ) -> Result<T, Error> {
         let udms = match &self.directory {
-            Some(directory) => directory.locate(operation.service(), ue, deadline).await?,
+            Some(directory) => match directory.locate(operation.service(), ue, deadline).await? {
+                Serving::Anybody => None,
+                Serving::At(udms) => Some(udms),
+                Serving::OnePart => {
+                    // Boxed: the rare way must not make the common one large.
+                    let asked = ask_parts(directory, operation, path, ue, deadline, read);
+                    return Box::pin(asked).await;
+                }
+            },
             None => None,
         };
         let subject = match &udms {
@@ -178,6 +187,48 @@ impl Udm {
         };
         operation.get(path, subject, deadline, read).await
     }
+}
+
+/// Asks those that most likely know the subscription, else each part of the UDMs until one does.
+async fn ask_parts<T: Facts + Informs>(
+    directory: &SubscriberDirectory,
+    operation: &Operation,
+    path: Path,
+    ue: &UeId,
+    deadline: Instant,
+    read: impl Fn(&Answer) -> Result<T, Error>,
+) -> Result<T, Error> {
+    let ask = async |udms: &[ApiRoot]| {
+        let subject = Subject::UeAmong(ue, udms);
+        operation.get(path.clone(), subject, deadline, &read).await
+    };
+    let service = operation.service();
+    if let Some(udms) = directory.likely(service, ue, deadline).await {
+        let told = ask(&udms).await?;
+        if told.knowledge() == Knowledge::Certain {
+            return Ok(told);
+        }
+        // It may have moved, or the NRF saw only some of them.
+    }
+    let parts = directory.parts(service, ue);
+    let ask_part = |part| {
+        let answer = ask(part);
+        async move { Ok((part, answer.await?)) }
+    };
+    let asked = parts.iter().take(MOST_ASKED).map(Vec::as_slice);
+    let Some((part, told)) = first_that_knows(asked.map(ask_part)).await? else {
+        // All of them have gone meanwhile.
+        return operation.get(path, Subject::Ue(ue), deadline, read).await;
+    };
+    match told.knowledge() {
+        Knowledge::Certain => directory.is_known_at(ue, part),
+        // Those that were not asked may know it.
+        Knowledge::Nothing | Knowledge::Unclear if parts.len() > MOST_ASKED => {
+            return Err(Error::Unreachable);
+        }
+        Knowledge::Nothing | Knowledge::Unclear => {}
+    }
+    Ok(told)
 }
 
 fn uecm(ue: &UeId) -> Path {
@@ -207,6 +258,16 @@ impl AmfRegistration {
             // A UDM was seen to answer so for unknown and for unregistered subscribers.
             StatusCode::FORBIDDEN if answer.cause().is_none() => Ok(Self::Unspecified),
             _ => Err(answer.failure()),
+        }
+    }
+}
+
+impl Informs for AmfRegistration {
+    fn knowledge(&self) -> Knowledge {
+        match self {
+            Self::Registered(_) | Self::NotRegistered => Knowledge::Certain,
+            Self::Unspecified => Knowledge::Unclear,
+            Self::UnknownSubscriber => Knowledge::Nothing,
         }
     }
 }
@@ -259,6 +320,13 @@ impl Facts for Translation {
         let gpsi = gpsi.map(|gpsi| Fact::personal("gpsi", gpsi.reveal()));
         let supi = Fact::personal("supi", self.supi.reveal());
         [supi].into_iter().chain(gpsi).collect()
+    }
+}
+
+/// Asked for by SUPI, which only a UDM that serves it is.
+impl Informs for Consent {
+    fn knowledge(&self) -> Knowledge {
+        Knowledge::Certain
     }
 }
 

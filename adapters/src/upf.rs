@@ -4,11 +4,9 @@
 use std::borrow::Cow;
 use std::collections::HashMap;
 use std::fmt;
-use std::future::poll_fn;
 use std::net::Ipv4Addr;
 use std::slice;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::task::Poll;
 
 use device::{Gpsi, Supi};
 use http::StatusCode;
@@ -21,10 +19,7 @@ use crate::sbi::{
     Answer, ApiRoot, Client, Error, Fact, Facts, NOT_DISCOVERED, Operation, Path, ServiceName,
     Subject, from_json,
 };
-
-/// UPFs that are asked at once for an address of which nobody tells whose it is; where there are
-/// more, it is not asked for.
-const MOST_ASKED: usize = 16;
+use crate::several::{MOST_ASKED, first_that_knows};
 
 /// The UPF as a consumer of its address information sees it. Cheap to clone.
 #[derive(Debug, Clone)]
@@ -123,7 +118,7 @@ impl Upf {
                 }
                 let ask = |upf| self.ask_one(upf, public, port, deadline);
                 let found = first_that_knows(upfs.iter().map(ask)).await?;
-                Ok(found.map(|(_, info)| info))
+                Ok(found.and_then(|(_, info)| info))
             }
         }
     }
@@ -150,7 +145,7 @@ impl Upf {
             return Ok(Some(info));
         }
         let ask = |upf| self.ask_one(upf, public, port, deadline);
-        let Some((upf, info)) = first_that_knows(upfs.iter().map(ask)).await? else {
+        let Some((upf, Some(info))) = first_that_knows(upfs.iter().map(ask)).await? else {
             return Ok(None);
         };
         let mut known = known();
@@ -190,37 +185,6 @@ fn path(public: Ipv4Addr, port: u16) -> Path {
         .address(public)
         .literal("&port-number=")
         .address(port)
-}
-
-/// Asks all of them at once, and gives the first answer that tells anything, and whose it is.
-/// Nothing is known only where each of them says so.
-async fn first_that_knows<'a>(
-    asked: impl Iterator<Item = impl Future<Output = Result<(&'a ApiRoot, Option<UeIpInfo>), Error>>>,
-) -> Result<Option<(&'a ApiRoot, UeIpInfo)>, Error> {
-    let mut asked: Vec<_> = asked.map(Box::pin).collect();
-    let mut failure = None;
-    poll_fn(|cx| {
-        let mut found = None;
-        asked.retain_mut(|one| match one.as_mut().poll(cx) {
-            Poll::Pending => true,
-            Poll::Ready(answer) => {
-                match answer {
-                    Ok((upf, Some(info))) => found = Some((upf, info)),
-                    Ok((_, None)) => {}
-                    Err(error) => failure = Some(error),
-                }
-                false
-            }
-        });
-        if found.is_some() {
-            Poll::Ready(Ok(found))
-        } else if asked.is_empty() {
-            Poll::Ready(failure.map_or(Ok(None), Err))
-        } else {
-            Poll::Pending
-        }
-    })
-    .await
 }
 
 impl Facts for UeIpInfo {

@@ -55,6 +55,17 @@ pub(crate) enum Unlocated {
     Failed(Error),
 }
 
+/// Who serves a subscription.
+#[derive(Debug)]
+pub(crate) enum Serving {
+    /// Any of those that the profiles name.
+    Anybody,
+    /// The instances at these apiRoots.
+    At(Arc<[ApiRoot]>),
+    /// Those of one part of the subscriptions, and they do not tell which.
+    OnePart,
+}
+
 /// Which UPF has an address on its N6 side (`upf-n6-ip`).
 #[derive(Debug)]
 pub struct N6Directory {
@@ -106,6 +117,8 @@ impl N6Directory {
 pub struct SubscriberDirectory {
     directory: Directory<UeId>,
     searches: Allowance,
+    /// Where they were known, of those that each part of the UDMs had to be asked for.
+    knowing: Mutex<Memory<UeId>>,
 }
 
 impl SubscriberDirectory {
@@ -114,36 +127,81 @@ impl SubscriberDirectory {
         Self {
             directory: Directory::new(nrf, udms, criteria, of),
             searches: Allowance::per_second(MOST_SEARCHES_PER_SECOND),
+            knowing: Mutex::new(Memory::new()),
         }
     }
 
-    /// Where the UDMs are that serve this subscription; `None` where any of those that the profiles
-    /// name may be asked.
+    /// Which UDMs serve this subscription.
     pub(crate) async fn locate(
         &self,
         service: ServiceName,
         ue: &UeId,
         deadline: Instant,
-    ) -> Result<Option<Arc<[ApiRoot]>>, Error> {
+    ) -> Result<Serving, Error> {
         let instances = &self.directory.instances;
-        let served = instances.served(service, Subject::Ue(ue));
-        if served == Served::Anywhere {
-            return Ok(None);
+        let unknown_is_told = match instances.served(service, Subject::Ue(ue)) {
+            Served::Anywhere => return Ok(Serving::Anybody),
+            Served::InOnePart => return Ok(Serving::OnePart),
+            Served::Elsewhere => true,
+            // The wrong group would say that it knows nothing, and be wrong.
+            Served::InOneGroup => false,
+        };
+        match self.search(ue, deadline).await {
+            Ok(Located::At(roots)) => Ok(Serving::At(roots)),
+            // Whoever is asked says the same.
+            Ok(Located::Nowhere) => Ok(Serving::Anybody),
+            Err(_) if unknown_is_told => Ok(Serving::Anybody),
+            Err(error) => Err(error),
         }
+    }
+
+    /// Where the UDMs are that most likely know this subscription, of which nobody told who serves
+    /// it: those that knew it before, or the one part that the NRF narrows them to.
+    pub(crate) async fn likely(
+        &self,
+        service: ServiceName,
+        ue: &UeId,
+        deadline: Instant,
+    ) -> Option<Arc<[ApiRoot]>> {
+        let instances = &self.directory.instances;
+        let known = match lock(&self.knowing).recall(ue) {
+            Some(Recalled::Fresh(roots)) => Some(roots),
+            Some(Recalled::Old(_) | Recalled::Nobody) | None => None,
+        };
+        let known = known.filter(|roots| instances.is_offered_at_any(service, roots));
+        if known.is_some() {
+            return known;
+        }
+        // An NRF need not know by public name whom the profiles state by SUPI: it may name nobody,
+        // or all of them.
+        match self.search(ue, deadline).await {
+            Ok(Located::At(roots)) => {
+                let parts = instances.parts(service, Subject::UeAmong(ue, &roots));
+                (parts.len() == 1).then_some(roots)
+            }
+            Ok(Located::Nowhere) | Err(_) => None,
+        }
+    }
+
+    /// Where the UDMs are, by the part of the subscriptions that they serve.
+    pub(crate) fn parts(&self, service: ServiceName, ue: &UeId) -> Vec<Vec<ApiRoot>> {
+        self.directory.instances.parts(service, Subject::Ue(ue))
+    }
+
+    /// The UDMs at these apiRoots know this subscription.
+    pub(crate) fn is_known_at(&self, ue: &UeId, roots: &[ApiRoot]) {
+        let roots = roots.get(..MOST_PLACES).unwrap_or(roots);
+        lock(&self.knowing).remember(ue, roots, self.directory.longest_period);
+    }
+
+    async fn search(&self, ue: &UeId, deadline: Instant) -> Result<Located, Error> {
         let name = match ue {
             UeId::Supi(_) => "&supi=",
             UeId::Gpsi(_) => "&gpsi=",
         };
         let narrow = |path: Path| path.literal(name).identifier(ue);
         let allowed = || self.searches.take();
-        let located = self.directory.locate(allowed, ue, narrow, deadline).await;
-        match (located, served) {
-            (Ok(Located::At(roots)), _) => Ok(Some(roots)),
-            // Whoever is asked says the same.
-            (Ok(Located::Nowhere), _) | (Err(_), Served::Elsewhere | Served::Anywhere) => Ok(None),
-            // The wrong group would say that it knows nothing, and be wrong.
-            (Err(error), Served::InOneGroup) => Err(error),
-        }
+        self.directory.locate(allowed, ue, narrow, deadline).await
     }
 }
 

@@ -331,6 +331,10 @@ impl ProfileJson {
                 ipv6.filter_map(|range| Some((prefix(&range.start)?.0, prefix(&range.end)?.1))),
             );
         }
+        // Whoever serves the same says so in the same order.
+        serves
+            .supis
+            .sort_unstable_by(|a, b| a.written().cmp(&b.written()));
         serves
     }
 }
@@ -563,6 +567,27 @@ mod tests {
         );
         let last: Ipv6Addr = "2001:db8:0:ff:ffff:ffff:ffff:ffff".parse().unwrap();
         assert_eq!(serves.ipv6, [("2001:db8::".parse().unwrap(), last)]);
+    }
+
+    #[test]
+    fn the_order_in_which_an_instance_lists_whom_it_serves_does_not_matter() {
+        let supis = |infos: Value| {
+            let profile: ProfileJson = serde_json::from_value(infos).unwrap();
+            profile.serves(&mut Unread::default()).supis
+        };
+        let a = json!({"start": "001010000000001", "end": "001010000000009"});
+        let b = json!({"pattern": "^imsi-00102[0-9]{10}$"});
+        let c = json!({"start": "001010000000001", "end": "001010000000019"});
+        let listed = supis(json!({"udmInfo": {"supiRanges": [a, b, c]}}));
+        let info = |range: &Value| json!({"supiRanges": [range]});
+        let others = json!({"1": info(&b), "2": info(&a)});
+        assert_eq!(
+            listed,
+            supis(json!({"udmInfo": info(&c), "udmInfoList": others}))
+        );
+        for fewer in [json!([a, b]), json!([a, b, b]), json!([])] {
+            assert_ne!(listed, supis(json!({"udmInfo": {"supiRanges": fewer}})));
+        }
     }
 
     proptest::proptest! {

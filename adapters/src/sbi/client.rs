@@ -13,7 +13,7 @@ use tokio::time::Instant;
 use super::endpoint::Shared;
 use super::hedging::Hedging;
 use super::metrics::Metrics;
-use super::pool::{Reach, Roster, Served, Wish};
+use super::pool::{Member, Reach, Roster, Served, Wish};
 use super::proxy::{Route, Scp};
 use super::request::{Question, Sender};
 use super::response::Answer;
@@ -118,6 +118,24 @@ impl Client {
             .collect()
     }
 
+    /// Where the instances are that may serve the subject, by which SUPIs they serve: of each part
+    /// one at least offers the service.
+    pub(crate) fn parts(&self, service: ServiceName, subject: Subject<'_>) -> Vec<Vec<ApiRoot>> {
+        let pool = self.inner.roster.pool();
+        let parts = pool.parts(&Wish::about(service, subject)).into_iter();
+        let root = |member: &Arc<Member>| member.instance.root.clone();
+        parts
+            .map(|part| part.into_iter().map(root).collect())
+            .collect()
+    }
+
+    /// Whether an instance at any of these apiRoots offers the service.
+    pub(crate) fn is_offered_at_any(&self, service: ServiceName, roots: &[ApiRoot]) -> bool {
+        let pool = self.inner.roster.pool();
+        let mut members = roots.iter().filter_map(|root| pool.at(root));
+        members.any(|member| member.instance.services.contains(service))
+    }
+
     /// Whether an instance is at any of these apiRoots.
     pub(crate) fn is_at_any(&self, roots: &[ApiRoot]) -> bool {
         let pool = self.inner.roster.pool();
@@ -126,12 +144,7 @@ impl Client {
 
     /// Where the subject is served, as far as the instances tell.
     pub(crate) fn served(&self, service: ServiceName, subject: Subject<'_>) -> Served {
-        let wish = Wish {
-            service,
-            subject,
-            preferred: None,
-            may_probe: false,
-        };
+        let wish = Wish::about(service, subject);
         self.inner.roster.pool().served(&wish)
     }
 

@@ -53,7 +53,7 @@ impl From<ApiRoot> for Instance {
 /// Whom an instance serves; what is empty leaves it open.
 #[derive(Debug, Clone, Default)]
 pub struct Serves {
-    /// Of SUPIs.
+    /// Of SUPIs; instances that list the same ones in the same order serve the same subscriptions.
     pub supis: Vec<IdentityRange>,
     /// Of GPSIs.
     pub gpsis: Vec<IdentityRange>,
@@ -81,7 +81,22 @@ pub enum IdentityRange {
     Pattern(Regex),
 }
 
+/// As it is written: two ways to write the same are two ranges.
+impl PartialEq for IdentityRange {
+    fn eq(&self, other: &Self) -> bool {
+        self.written() == other.written()
+    }
+}
+
 impl IdentityRange {
+    /// As it is written, to be compared.
+    pub(crate) fn written(&self) -> (&str, Option<&str>) {
+        match self {
+            Self::Numbers { start, end } => (start, Some(end)),
+            Self::Pattern(pattern) => (pattern.as_str(), None),
+        }
+    }
+
     /// `identity` is what follows the prefix of its kind (`imsi-`) in `whole`.
     fn holds(&self, whole: &str, identity: &str) -> bool {
         match self {

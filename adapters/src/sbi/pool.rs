@@ -5,6 +5,7 @@ use std::pin::pin;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use arc_swap::ArcSwap;
+use device::UeId;
 use tokio::task::JoinSet;
 use uuid::Uuid;
 
@@ -24,6 +25,12 @@ pub(crate) struct Member {
 }
 
 impl Member {
+    /// Whether it serves the same SUPIs as the other one.
+    fn is_alike(&self, other: &Self) -> bool {
+        let (own, others) = (&self.instance.serves, &other.instance.serves);
+        Arc::ptr_eq(own, others) || own.supis == others.supis
+    }
+
     /// Whether it may be sent this request, once it can be reached; `fit` is how well it has to
     /// fit.
     pub(super) fn may_answer(&self, wish: &Wish<'_>, fit: Option<Fit>, history: &History) -> bool {
@@ -101,6 +108,8 @@ pub(super) struct Pool {
     all_open: bool,
     /// Instances serve different groups of subscriptions.
     several_groups: bool,
+    /// Instances serve different SUPIs.
+    several_parts: bool,
 }
 
 /// What decides which instance is asked.
@@ -114,6 +123,18 @@ pub(super) struct Wish<'a> {
     pub(super) may_probe: bool,
 }
 
+impl<'a> Wish<'a> {
+    /// To know who could be asked.
+    pub(super) fn about(service: ServiceName, subject: Subject<'a>) -> Self {
+        Self {
+            service,
+            subject,
+            preferred: None,
+            may_probe: false,
+        }
+    }
+}
+
 impl Pool {
     fn new(members: Vec<Arc<Member>>) -> Self {
         let serves = || members.iter().map(|member| &member.instance.serves);
@@ -121,9 +142,13 @@ impl Pool {
         let mut grouped = grouped.by_ref().filter(|groups| !groups.is_empty());
         let first = grouped.next();
         let several_groups = grouped.any(|groups| Some(groups) != first);
+        let mut parts = members.iter();
+        let first = parts.next();
+        let several_parts = first.is_some_and(|first| parts.any(|other| !other.is_alike(first)));
         Self {
             all_open: !several_groups && serves().all(|serves| serves.is_open()),
             several_groups,
+            several_parts,
             members: members.into(),
         }
     }
@@ -133,6 +158,7 @@ impl Pool {
         match self.best_fit(wish) {
             Some(Fit::Other) => Served::Elsewhere,
             Some(Fit::Grouped) if self.several_groups => Served::InOneGroup,
+            Some(Fit::Open | Fit::Grouped) if self.is_in_one_part(wish) => Served::InOnePart,
             None | Some(Fit::Stated | Fit::Open | Fit::Grouped) => Served::Anywhere,
         }
     }
@@ -151,6 +177,35 @@ impl Pool {
         fits.min()
     }
 
+    /// Whether those that may be asked by a public name serve different SUPIs: which of them has
+    /// whose name they do not tell.
+    fn is_in_one_part(&self, wish: &Wish<'_>) -> bool {
+        let by_gpsi = matches!(wish.subject.ue(), Some(UeId::Gpsi(_)));
+        by_gpsi && self.several_parts && self.parts(wish).len() > 1
+    }
+
+    /// Those that fit the subject best, by what they serve; of each part all instances, of which one
+    /// at least offers the service.
+    pub(super) fn parts(&self, wish: &Wish<'_>) -> Vec<Vec<&Arc<Member>>> {
+        let fit = self.best_fit(wish);
+        let mut parts: Vec<Vec<&Arc<Member>>> = Vec::new();
+        for member in &self.members {
+            let instance = &member.instance;
+            let fits = fit.is_none_or(|fit| instance.serves.fit(wish.subject) == fit);
+            if !fits || !wish.subject.allows(&instance.root) {
+                continue;
+            }
+            let is_of = |part: &&mut Vec<&Arc<Member>>| part.iter().any(|one| member.is_alike(one));
+            match parts.iter_mut().find(is_of) {
+                Some(part) => part.push(member),
+                None => parts.push(vec![member]),
+            }
+        }
+        let offers = |one: &&Arc<Member>| one.instance.services.contains(wish.service);
+        parts.retain(|part| part.iter().any(offers));
+        parts
+    }
+
     /// The instance at an apiRoot.
     pub(super) fn at(&self, root: &ApiRoot) -> Option<&Arc<Member>> {
         self.members
@@ -166,6 +221,8 @@ pub(crate) enum Served {
     Anywhere,
     /// At the instances of one group, and they do not tell which.
     InOneGroup,
+    /// At those that serve its SUPI, and it is known by its GPSI.
+    InOnePart,
     /// At none of them, they say.
     Elsewhere,
 }

@@ -185,6 +185,7 @@ const RESERVED: &AsciiSet = &NON_ALPHANUMERIC
     .remove(b'~');
 
 /// Builds a path and query from the service name on. It holds identifiers: never log one.
+#[derive(Clone)]
 pub(crate) struct Path {
     text: String,
     /// Where identifiers stand in it.

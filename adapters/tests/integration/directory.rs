@@ -15,7 +15,7 @@ use uuid::Uuid;
 use crate::core::{Asked, Core, Reply, client, eventually, quick, soon};
 
 const NONE: Result<AmfRegistration, Error> = Ok(AmfRegistration::Unspecified);
-const SUBSCRIBER: &str = r#"{"supi":"imsi-001010000000001"}"#;
+pub(crate) const SUBSCRIBER: &str = r#"{"supi":"imsi-001010000000001"}"#;
 
 fn criteria(nf_type: NfType, service: ServiceName) -> Criteria {
     Criteria {
@@ -32,7 +32,7 @@ fn criteria(nf_type: NfType, service: ServiceName) -> Criteria {
 }
 
 /// A search result with one instance at each port.
-fn found(service: &str, ports: &[u16]) -> Reply {
+pub(crate) fn found(service: &str, ports: &[u16]) -> Reply {
     let profile = |port: &u16| {
         json!({"nfInstanceId": Uuid::from_u128(u128::from(*port)).to_string(),
                "nfStatus": "REGISTERED",
@@ -44,7 +44,7 @@ fn found(service: &str, ports: &[u16]) -> Reply {
     Reply::json(200, body.to_string())
 }
 
-fn nrf_at(root: adapters::sbi::ApiRoot) -> Client {
+pub(crate) fn nrf_at(root: adapters::sbi::ApiRoot) -> Client {
     client(NfType::Nrf, vec![root], &quick())
 }
 
@@ -71,7 +71,7 @@ async fn knowing() -> Core {
     Core::start(|_, _| Reply::json(200, SUBSCRIBER)).await
 }
 
-async fn ignorant() -> Core {
+pub(crate) async fn ignorant() -> Core {
     Core::start(|_, _| Reply::status(404)).await
 }
 
@@ -170,7 +170,7 @@ async fn an_upf_that_is_gone_is_looked_for_anew() {
 }
 
 /// An instance that serves these SUPIs or groups.
-fn serving(core: &Core, supis: Option<(&str, &str)>, group: Option<&str>) -> Instance {
+pub(crate) fn serving(core: &Core, supis: Option<(&str, &str)>, group: Option<&str>) -> Instance {
     let range = |(start, end): (&str, &str)| IdentityRange::Numbers {
         start: start.into(),
         end: end.into(),
@@ -187,7 +187,7 @@ fn serving(core: &Core, supis: Option<(&str, &str)>, group: Option<&str>) -> Ins
     }
 }
 
-fn udm(nrf: &Client, instances: Vec<Instance>) -> Udm {
+pub(crate) fn udm(nrf: &Client, instances: Vec<Instance>) -> Udm {
     let client = of(NfType::Udm, instances);
     let criteria = criteria(NfType::Udm, ServiceName::NudmUecm);
     let settings = DiscoverySettings::default();
@@ -195,7 +195,7 @@ fn udm(nrf: &Client, instances: Vec<Instance>) -> Udm {
     Udm::with_directory(client, directory)
 }
 
-async fn ask(udm: &Udm, ue: &UeId) -> Result<AmfRegistration, Error> {
+pub(crate) async fn ask(udm: &Udm, ue: &UeId) -> Result<AmfRegistration, Error> {
     udm.amf_3gpp_access_registration(ue, soon()).await
 }
 

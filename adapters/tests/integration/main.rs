@@ -11,6 +11,7 @@ mod core;
 mod directory;
 mod nrf;
 mod operations;
+mod parts;
 mod peer;
 mod pools;
 mod retries;

@@ -2,6 +2,7 @@
 //! with what goes wrong among them.
 
 mod nrf;
+mod parts;
 mod resilience;
 mod samples;
 mod scp;
