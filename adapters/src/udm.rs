@@ -2,6 +2,7 @@
 //! (TS 29.503).
 
 pub mod events;
+mod parts;
 
 use std::borrow::Cow;
 use std::collections::HashMap;
@@ -17,9 +18,9 @@ use tokio::time::Instant;
 use crate::identifiers::gpsi;
 use crate::nrf::{Serving, SubscriberDirectory};
 use crate::sbi::{
-    Answer, ApiRoot, Client, Error, Fact, Facts, Operation, Path, ServiceName, Subject, from_json,
+    Answer, Client, Error, Fact, Facts, Operation, Path, ServiceName, Subject, from_json,
 };
-use crate::several::{Informs, Knowledge, MOST_ASKED, first_that_knows};
+use crate::several::{Informs, Knowledge};
 
 /// The UDM as a consumer of `Nudm_UECM` and `Nudm_SDM` sees it. Cheap to clone.
 #[derive(Debug, Clone)]
@@ -175,7 +176,7 @@ impl Udm {
                 Serving::At(udms) => Some(udms),
                 Serving::OnePart => {
                     // Boxed: the rare way must not make the common one large.
-                    let asked = ask_parts(directory, operation, path, ue, deadline, read);
+                    let asked = parts::ask(directory, operation, path, ue, deadline, read);
                     return Box::pin(asked).await;
                 }
             },
@@ -187,48 +188,6 @@ impl Udm {
         };
         operation.get(path, subject, deadline, read).await
     }
-}
-
-/// Asks those that most likely know the subscription, else each part of the UDMs until one does.
-async fn ask_parts<T: Facts + Informs>(
-    directory: &SubscriberDirectory,
-    operation: &Operation,
-    path: Path,
-    ue: &UeId,
-    deadline: Instant,
-    read: impl Fn(&Answer) -> Result<T, Error>,
-) -> Result<T, Error> {
-    let ask = async |udms: &[ApiRoot]| {
-        let subject = Subject::UeAmong(ue, udms);
-        operation.get(path.clone(), subject, deadline, &read).await
-    };
-    let service = operation.service();
-    if let Some(udms) = directory.likely(service, ue, deadline).await {
-        let told = ask(&udms).await?;
-        if told.knowledge() == Knowledge::Certain {
-            return Ok(told);
-        }
-        // It may have moved, or the NRF saw only some of them.
-    }
-    let parts = directory.parts(service, ue);
-    let ask_part = |part| {
-        let answer = ask(part);
-        async move { Ok((part, answer.await?)) }
-    };
-    let asked = parts.iter().take(MOST_ASKED).map(Vec::as_slice);
-    let Some((part, told)) = first_that_knows(asked.map(ask_part)).await? else {
-        // All of them have gone meanwhile.
-        return operation.get(path, Subject::Ue(ue), deadline, read).await;
-    };
-    match told.knowledge() {
-        Knowledge::Certain => directory.is_known_at(ue, part),
-        // Those that were not asked may know it.
-        Knowledge::Nothing | Knowledge::Unclear if parts.len() > MOST_ASKED => {
-            return Err(Error::Unreachable);
-        }
-        Knowledge::Nothing | Knowledge::Unclear => {}
-    }
-    Ok(told)
 }
 
 fn uecm(ue: &UeId) -> Path {

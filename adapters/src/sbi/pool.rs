@@ -181,7 +181,7 @@ impl Pool {
     /// whose name they do not tell.
     fn is_in_one_part(&self, wish: &Wish<'_>) -> bool {
         let by_gpsi = matches!(wish.subject.ue(), Some(UeId::Gpsi(_)));
-        by_gpsi && self.several_parts && self.parts(wish).len() > 1
+        self.several_parts && by_gpsi && self.parts(wish).len() > 1
     }
 
     /// Those that fit the subject best, by what they serve; of each part all instances, of which one
