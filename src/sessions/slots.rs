@@ -17,10 +17,12 @@ pub(super) struct Session {
     pub(super) ipv4: u32,
     pub(super) ip_domain: DomainId,
     pub(super) smf: SmfId,
-    pub(super) epoch: u16,
+    epoch: u16,
     /// [`NO_PREFIX`] where there is none.
     prefix_length: u8,
     pub(super) pdu_session_id: u8,
+    /// Whether it lost an address by the last word about it.
+    pub(super) narrowed: bool,
     pub(super) state: State,
 }
 
@@ -63,7 +65,16 @@ impl Session {
             epoch,
             prefix_length: NO_PREFIX,
             pdu_session_id,
+            narrowed: false,
             state: State::Live,
+        }
+    }
+
+    /// Which subscription at which SMF told of it.
+    pub(super) fn part(&self) -> Part {
+        Part {
+            smf: self.smf,
+            epoch: self.epoch,
         }
     }
 
