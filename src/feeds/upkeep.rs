@@ -237,7 +237,76 @@ impl Pauses {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Mutex;
+
     use super::*;
+
+    /// Writes down what is thought of it.
+    #[derive(Default)]
+    struct Thought {
+        gap: CancellationToken,
+        of: Mutex<Vec<&'static str>>,
+    }
+
+    impl Watched for Thought {
+        fn gap(&self) -> &CancellationToken {
+            &self.gap
+        }
+
+        fn doubt(&self) {
+            self.of.lock().unwrap().push("doubt");
+        }
+
+        fn trust(&self) {
+            self.of.lock().unwrap().push("trust");
+        }
+    }
+
+    /// What is thought of a subscription whose looks come out so, and how it ends.
+    async fn watched(looks: &[Result<Renewal, Error>]) -> (Vec<&'static str>, End) {
+        let metrics = FeedMetrics::register(&prometheus::Registry::new()).unwrap();
+        let upkeep = Upkeep {
+            callback: String::new(),
+            expiry: Duration::from_hours(1),
+            check_interval: Duration::from_secs(10),
+            registry: Arc::default(),
+            metrics: Arc::new(metrics),
+            stop: CancellationToken::new(),
+        };
+        let (thought, stop) = (Thought::default(), CancellationToken::new());
+        let looks = Mutex::new(looks.iter().copied());
+        let end = upkeep.watch(None, &thought, &stop, |_| {
+            let next = looks.lock().unwrap().next();
+            if next.is_none() {
+                stop.cancel();
+            }
+            std::future::ready(next.unwrap_or(Ok(Renewal::Renewed(None))))
+        });
+        let end = end.await;
+        (thought.of.into_inner().unwrap(), end)
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn nothing_is_relied_on_in_doubt() {
+        let good = Ok(Renewal::Renewed(None));
+        let lost = End::Lost(Loss::Unreachable);
+        for (looks, thought, end) in [
+            (&[good, good][..], &[][..], End::Stopped),
+            (&[Ok(Renewal::Unknown)], &[], End::Lost(Loss::Unknown)),
+            // It answers, and not whether it is there.
+            (
+                &[good, Err(Error::BadAnswer), good],
+                &["doubt", "trust"],
+                End::Stopped,
+            ),
+            (&[Err(Error::BadAnswer); 2], &["doubt"], lost),
+            // While it did not answer at all, it may have told us something in vain.
+            (&[Err(Error::Unreachable), good], &["doubt"], lost),
+            (&[Err(Error::DeadlinePassed), good], &["doubt"], lost),
+        ] {
+            assert_eq!(watched(looks).await, (thought.to_vec(), end), "{looks:?}");
+        }
+    }
 
     /// How long the pauses are after subscriptions that end so.
     async fn pauses(ends: impl IntoIterator<Item = (Loss, Duration)>) -> Vec<Duration> {

@@ -5,6 +5,7 @@
 
 mod connection;
 mod outcome;
+mod places;
 mod token;
 
 use std::io;
@@ -28,6 +29,7 @@ use crate::tls::ListenerTls;
 use connection::Connection;
 pub use outcome::CallbackMetrics;
 use outcome::Outcome;
+use places::Places;
 pub use token::{Accepted, NrfTokens, UnusableKeys};
 
 /// Some thousands of sessions; more come in several notifications.
@@ -124,7 +126,7 @@ impl CallbackServer {
             let following = Arc::clone(tls).follow(self.server_metrics.clone());
             tasks.spawn(stop.clone().run_until_cancelled_owned(following));
         }
-        let connections = Arc::new(Semaphore::new(self.max_connections));
+        let places = Places::new(self.max_connections);
         loop {
             let accepted = tokio::select! {
                 accepted = self.listener.accept() => accepted,
@@ -134,19 +136,16 @@ impl CallbackServer {
                 tokio::time::sleep(ACCEPT_PAUSE).await;
                 continue;
             };
-            let Ok(permit) = connections.clone().try_acquire_owned() else {
+            let Some(place) = places.take() else {
                 self.server_metrics.shed_connections.inc();
                 continue;
             };
             let connection = Connection {
                 callbacks: callbacks.clone(),
+                place,
                 stop: stop.clone(),
             };
-            let tls = self.tls.clone();
-            tasks.spawn(async move {
-                connection.serve(stream, tls).await;
-                drop(permit);
-            });
+            tasks.spawn(connection.serve(stream, self.tls.clone()));
         }
         tasks.close();
         // What is still under way is told again by whoever was not answered.

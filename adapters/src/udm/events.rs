@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 use device::{Gpsi, Pei, Supi, UeId};
 use http::StatusCode;
 use jiff::Timestamp;
+use serde::de::IgnoredAny;
 use serde::{Deserialize, Serialize};
 use tokio::time::Instant;
 use uuid::Uuid;
@@ -90,14 +91,19 @@ impl UdmEvents {
             notify_correlation_id: wanted.correlation_id,
         };
         let change = Change::post(path, &body)?;
-        self.create_ee
-            .change(&change, deadline, |answer| {
-                let json: CreatedEeSubscriptionJson<'_> = created(answer)?;
-                let options = json.ee_subscription.reporting_options;
-                let expires = options.and_then(|options| options.expiry);
-                UdmSubscription::at(answer, None, expires)
-            })
-            .await
+        let made = self.create_ee.change(&change, deadline, |answer| {
+            let json: CreatedEeSubscriptionJson<'_> = created(answer)?;
+            let options = json.ee_subscription.reporting_options;
+            let expires = options.and_then(|options| options.expiry);
+            let tells = !json.failed_monitoring_configs.contains_key(REFERENCE_ID);
+            Ok((UdmSubscription::at(answer, None, expires)?, tells))
+        });
+        let (subscription, tells) = made.await?;
+        if !tells {
+            let _ = self.unsubscribe_equipment(&subscription, deadline).await;
+            return Err(Error::BadAnswer);
+        }
+        Ok(subscription)
     }
 
     /// Prolongs a subscription to equipment (`UpdateEeSubscription`).
@@ -279,6 +285,8 @@ struct SdmSubsModification {
 struct CreatedEeSubscriptionJson<'a> {
     #[serde(borrow)]
     ee_subscription: EeSubscriptionJson<'a>,
+    #[serde(borrow, default)]
+    failed_monitoring_configs: BTreeMap<Cow<'a, str>, IgnoredAny>,
 }
 
 #[derive(Deserialize)]

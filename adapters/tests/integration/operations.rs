@@ -6,6 +6,9 @@ use std::time::Duration;
 
 use adapters::bsf::{Bsf, PcfBinding};
 use adapters::sbi::{Client, Error, NfType, Settings};
+use adapters::smf::Smf;
+use adapters::subscription::Subscribing;
+use adapters::udm::events::UdmEvents;
 use adapters::udm::{AmfRegistration, Consent, Udm};
 use adapters::upf::Upf;
 use device::{Supi, UeId};
@@ -394,6 +397,51 @@ async fn a_binding_is_of_the_address_that_was_asked_for() {
             (found.names_address, found.ip_domain.as_deref())
         });
         assert_eq!(found.map_err(|error| *error), expected, "{body}");
+    }
+}
+
+/// A core that leaves out some of what it is asked to tell is not taken at its word.
+#[tokio::test]
+async fn a_subscription_to_less_than_was_asked_for_is_none() {
+    let wanted = Subscribing {
+        correlation_id: "1-a",
+        callback: "http://localhost/callback/sessions/1-a",
+        expires: "2100-01-01T00:00:00Z".parse().unwrap(),
+    };
+    let all = r#"[{"event":"UE_IP_CH"},{"event":"PDU_SES_REL"},{"event":"PDU_SES_EST"}]"#;
+    let some = r#"[{"event":"PDU_SES_EST"},{"event":"UE_IP_CH"}]"#;
+    let sessions = |events: &str| format!(r#"{{"eventSubs":{events}}}"#);
+    let equipment = |failed: &str| format!(r#"{{"eeSubscription":{{}}{failed}}}"#);
+    let failed = |reference| {
+        format!(r#","failedMonitoringConfigs":{{"{reference}":{{"failedCause":"x"}}}}"#)
+    };
+    for (body, is_smf, taken) in [
+        ("{}".to_owned(), true, true),
+        (sessions(all), true, true),
+        (sessions(some), true, false),
+        (sessions("[]"), true, false),
+        (equipment(""), false, true),
+        (equipment(&failed(2)), false, true),
+        (equipment(&failed(1)), false, false),
+    ] {
+        let answer = body.clone();
+        let core = Core::start(move |asked, _| match asked.method.as_str() {
+            "POST" => Reply::json(201, answer.clone()).with("location", "/made/1"),
+            _ => Reply::status(204),
+        })
+        .await;
+        let made = if is_smf {
+            let smf = Smf::new(&client(NfType::Smf, vec![core.root()], &quick()));
+            smf.subscribe(&wanted, soon()).await.map(drop)
+        } else {
+            let udm = UdmEvents::new(&client(NfType::Udm, vec![core.root()], &quick()));
+            udm.subscribe_equipment(&wanted, soon()).await.map(drop)
+        };
+        assert_eq!(made, if taken { Ok(()) } else { Err(Error::BadAnswer) });
+        // It does not stay there.
+        let asked = core.asked();
+        let ended = asked.iter().any(|one| one.method == "DELETE");
+        assert_eq!(ended, !taken, "{body}");
     }
 }
 
