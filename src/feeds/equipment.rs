@@ -112,12 +112,13 @@ impl Reported {
     /// Takes a notification. When it returns `Ok`, no other device is remembered of anybody in it.
     pub(super) async fn receive(&self, body: &[u8]) -> Result<(), Unreceived> {
         let reports = EquipmentReport::all_from_json(body).map_err(|_| Unreceived::Malformed)?;
+        let deadline = Upkeep::deadline();
         for report in reports {
             // Nobody knows whose device it is: it may be anybody's.
             let gpsi = report.gpsi.as_ref().ok_or(Unreceived::Malformed)?;
             let EquipmentReport { pei, time, .. } = report;
             self.changes
-                .reported(gpsi, pei, time, Upkeep::deadline())
+                .reported(gpsi, pei, time, deadline)
                 .await
                 .map_err(|_| Unreceived::Failed)?;
             self.metrics.event(FEED, Event::Applied);

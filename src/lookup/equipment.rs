@@ -86,12 +86,19 @@ impl EquipmentLookup {
                     last_checked: remembered.last_checked.max(told.last_checked),
                     ..told
                 }),
-                // By clocks that need not agree, this word is the older one: let the core decide.
-                Some(remembered) if remembered.last_checked > told.last_checked => {
+                // By clocks that need not agree, this word may be the older one: let the core decide.
+                Some(remembered) if remembered.last_checked >= told.last_checked => {
                     Correction::Forget
                 }
-                Some(_) | None => Correction::Replace(told),
+                Some(_) => Correction::Replace(told),
+                // Nobody knows what it is newer than: it may have been sent again.
+                None => Correction::Forget,
             });
+    }
+
+    /// What is remembered of a subscription now.
+    pub(super) fn remembered(&self, ue_id: &UeId) -> Option<Equipment> {
+        self.remembered.known(ue_id)
     }
 
     /// The equipment of a subscription. Its changes are told by public names, so that of one whose
