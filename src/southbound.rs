@@ -20,8 +20,8 @@ use crate::lookup::CoreFunctions;
 use crate::lookup::provisioned::{Provisioned, ProvisionedError};
 use crate::tls::{HTTP2, TlsError};
 
-/// Sessions that an SMF reports with its answer to a subscription: some thousands.
-const MAX_REPORT_BYTES: usize = 1024 * 1024;
+/// Sessions that an SMF reports with its answer to a subscription: some tens of thousands.
+const MAX_REPORT_BYTES: usize = 16 * 1024 * 1024;
 
 /// The functions of the core, as they are reached.
 pub(crate) struct Southbound {

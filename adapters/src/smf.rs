@@ -140,7 +140,11 @@ impl Smf {
             return Err(Error::BadAnswer);
         }
         Ok(Subscribed {
-            subscription: created.subscription,
+            subscription: SessionSubscription {
+                // Where it does not say, it is as it was asked to.
+                expires: created.subscription.expires.or(Some(wanted.expires)),
+                ..created.subscription
+            },
             report: created.report,
         })
     }

@@ -125,15 +125,13 @@ impl Slots {
         self.pieces.get_mut(slot / PIECE)?.get_mut(slot % PIECE)
     }
 
-    /// `None` where `most` are used already.
-    pub(super) fn insert(&mut self, session: Session, most: u32) -> Option<u32> {
+    /// `None` where there is no number left.
+    pub(super) fn insert(&mut self, session: Session) -> Option<u32> {
         if let Some(slot) = self.free.pop() {
             *self.get_mut(slot)? = session;
             return Some(slot);
         }
-        let slot = u32::try_from(self.ever())
-            .ok()
-            .filter(|slot| *slot < most)?;
+        let slot = u32::try_from(self.ever()).ok()?;
         match self.pieces.last_mut() {
             Some(last) if last.len() < PIECE => last.push(session),
             _ => {

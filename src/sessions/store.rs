@@ -12,16 +12,23 @@ use super::slots::{Session, Slots};
 /// All sessions that were told, whether they count or not.
 pub(super) struct Store {
     slots: Slots,
+    /// As much room as so many sessions need.
     most: u32,
     by_ipv4: Index,
     by_prefix: Index,
     by_session: Index,
     /// The prefix lengths that there are, the longest first, and how often.
     lengths: Vec<(u8, u32)>,
-    /// Subscriptions that do not fit a word, by slot.
+    /// Subscriptions that do not fit a word, by slot, and the room that they take.
     aside: HashMap<u32, UeId>,
+    aside_bytes: usize,
     hasher: DefaultHashBuilder,
 }
+
+/// What a session takes with all that it is found by.
+const SESSION_BYTES: usize = 75;
+/// What an identifier takes that lies aside, beside its text.
+const ASIDE_BYTES: usize = 64;
 
 /// What a slot is listed by.
 #[derive(Clone, Copy)]
@@ -41,6 +48,7 @@ impl Store {
             by_session: Index::new(),
             lengths: Vec::new(),
             aside: HashMap::new(),
+            aside_bytes: 0,
             hasher: DefaultHashBuilder::default(),
         }
     }
@@ -61,9 +69,19 @@ impl Store {
 
     /// `None` where there is no room.
     pub(super) fn insert(&mut self, session: Session, subscription: &UeId) -> Option<u32> {
-        let slot = self.slots.insert(session, self.most)?;
+        let beside = match session.owner {
+            Some(_) => 0,
+            None => bytes_of(subscription),
+        };
+        let taken = (self.slots.used() + 1) * SESSION_BYTES + self.aside_bytes + beside;
+        let most = usize::try_from(self.most).unwrap_or(usize::MAX);
+        if taken > most.saturating_mul(SESSION_BYTES) {
+            return None;
+        }
+        let slot = self.slots.insert(session)?;
         if session.owner.is_none() {
             self.aside.insert(slot, subscription.clone());
+            self.aside_bytes += beside;
         }
         self.list(slot);
         Some(slot)
@@ -71,7 +89,9 @@ impl Store {
 
     pub(super) fn remove(&mut self, slot: u32) {
         self.unlist(slot);
-        self.aside.remove(&slot);
+        if let Some(subscription) = self.aside.remove(&slot) {
+            self.aside_bytes -= bytes_of(&subscription);
+        }
         self.slots.free(slot);
     }
 
@@ -231,6 +251,12 @@ impl Hashes {
             },
         }
     }
+}
+
+fn bytes_of(subscription: &UeId) -> usize {
+    let mut text = String::new();
+    subscription.reveal_into(&mut text);
+    ASIDE_BYTES + text.len()
 }
 
 fn hash_session(

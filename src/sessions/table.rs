@@ -59,7 +59,7 @@ impl Table {
             return Applied::Outdated;
         }
         let (subscription, pdu_session_id) = (&event.subscription, event.pdu_session_id);
-        let known = self
+        let known: Vec<u32> = self
             .store
             .of_session(subscription, pdu_session_id, part.smf)
             .collect();
@@ -84,7 +84,7 @@ impl Table {
     }
 
     /// The last word of this subscription at the SMF about a session.
-    fn last_word(&self, part: Part, known: &Vec<u32>) -> Option<LastWord> {
+    fn last_word(&self, part: Part, known: &[u32]) -> Option<LastWord> {
         let sessions = known.iter().filter_map(|slot| self.store.get(*slot));
         let told = sessions.filter(|session| session.part() == part);
         told.max_by_key(|session| session.time)

@@ -503,7 +503,7 @@ fn a_full_table_is_not_complete_and_says_so() {
     table.complete(part);
     for index in 0..3 {
         let established = Change::Established(only_ipv4(index + 1));
-        let applied = table.apply(part, &event(index, 1, established));
+        let applied = table.apply(part, &event(index * 3, 1, established));
         let expected = if index < 2 {
             Applied::Done
         } else {
@@ -514,6 +514,31 @@ fn a_full_table_is_not_complete_and_says_so() {
     assert_eq!(who(&table, 3), None);
     assert_eq!(who(&table, 1), Some(subscriber(0)));
     assert_eq!(table.by_ipv4(Ipv4Addr::new(10, 45, 0, 1), None), None);
+}
+
+/// A name that fits no word takes room of its own, and gives it back.
+#[test]
+fn long_names_take_the_room_of_several_sessions() {
+    let table = SessionTable::new(20);
+    let smf = table.add_smf().unwrap();
+    let long = |index: u8| {
+        let text = format!("nai-{index}@{}.example", "a".repeat(60));
+        Supi::parse(&text).unwrap()
+    };
+    for _ in 0..3 {
+        let part = table.begin(smf);
+        while table.sweep(0).is_some() {}
+        assert_eq!(table.size().sessions, 0);
+        let applied = (0..20).map(|index| {
+            let told = SessionEvent {
+                subscription: long(index).into(),
+                ..event(index, 1, Change::Established(only_ipv4(index)))
+            };
+            table.apply(part, &told)
+        });
+        let done = applied.filter(|applied| *applied == Applied::Done).count();
+        assert!((6..=8).contains(&done), "{done}");
+    }
 }
 
 #[test]
@@ -620,16 +645,16 @@ impl Model {
         let mut after = known.clone().unwrap_or_default();
         after.subscription = number;
         let late = known.as_ref().is_some_and(|known| time < known.time);
-        let tie = known.as_ref().is_some_and(|known| time == known.time);
+        let at_once = known.as_ref().is_some_and(|known| time == known.time);
         match change {
             ModelChange::Established(..) | ModelChange::Moved(..)
-                if after.released && (late || tie) =>
+                if after.released && (late || at_once) =>
             {
                 return;
             }
             ModelChange::Established(..) | ModelChange::Released if late => return,
-            ModelChange::Established(..) if tie && after.narrowed => return,
-            ModelChange::Established(ipv4, ipv6) if tie => after.join(*ipv4, ipv6),
+            ModelChange::Established(..) if at_once && after.narrowed => return,
+            ModelChange::Established(ipv4, ipv6) if at_once => after.join(*ipv4, ipv6),
             ModelChange::Established(ipv4, ipv6) => {
                 after.ipv4 = *ipv4;
                 after.ipv6.clone_from(ipv6);
@@ -649,10 +674,10 @@ impl Model {
                 }
                 after.ipv6.retain(|prefix| !no_ipv6.contains(prefix));
                 let narrows = no_ipv4.is_some() || !no_ipv6.is_empty();
-                if tie && !after.narrowed {
+                if at_once && !after.narrowed {
                     after.join(*ipv4, ipv6);
                     after.narrowed |= narrows;
-                } else if !late && !tie {
+                } else if !late && !at_once {
                     after.released = false;
                     after.narrowed = narrows;
                     after.ipv4 = ipv4.or(after.ipv4);

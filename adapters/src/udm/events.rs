@@ -6,7 +6,6 @@ use std::collections::BTreeMap;
 use device::{Gpsi, Pei, Supi, UeId};
 use http::StatusCode;
 use jiff::Timestamp;
-use serde::de::IgnoredAny;
 use serde::{Deserialize, Serialize};
 use tokio::time::Instant;
 use uuid::Uuid;
@@ -113,8 +112,13 @@ impl UdmEvents {
         expires: Timestamp,
         deadline: Instant,
     ) -> Result<Renewal, Error> {
+        // What is not there cannot be replaced (RFC 6902 4.3).
+        let op = match subscription.expires {
+            Some(_) => "replace",
+            None => "add",
+        };
         let patch = [PatchItem {
-            op: "replace",
+            op,
             path: "/reportingOptions/expiry",
             value: expires,
         }];
@@ -286,7 +290,7 @@ struct CreatedEeSubscriptionJson<'a> {
     #[serde(borrow)]
     ee_subscription: EeSubscriptionJson<'a>,
     #[serde(borrow, default)]
-    failed_monitoring_configs: BTreeMap<Cow<'a, str>, IgnoredAny>,
+    failed_monitoring_configs: BTreeMap<Cow<'a, str>, serde_json::Value>,
 }
 
 #[derive(Deserialize)]

@@ -7,7 +7,7 @@ use std::time::Duration;
 use adapters::bsf::{Bsf, PcfBinding};
 use adapters::sbi::{Client, Error, NfType, Settings};
 use adapters::smf::Smf;
-use adapters::subscription::Subscribing;
+use adapters::subscription::{Renewal, Subscribing};
 use adapters::udm::events::UdmEvents;
 use adapters::udm::{AmfRegistration, Consent, Udm};
 use adapters::upf::Upf;
@@ -442,6 +442,40 @@ async fn a_subscription_to_less_than_was_asked_for_is_none() {
         let asked = core.asked();
         let ended = asked.iter().any(|one| one.method == "DELETE");
         assert_eq!(ended, !taken, "{body}");
+    }
+}
+
+/// A UDM need not keep the time that it was asked for, until it is asked again.
+#[tokio::test]
+async fn a_time_that_is_not_there_is_added() {
+    for (options, op) in [
+        ("{}", "add"),
+        (r#"{"expiry":"2099-01-01T00:00:00Z"}"#, "replace"),
+    ] {
+        let core = Core::start(move |asked, _| match asked.method.as_str() {
+            "POST" => {
+                let made = format!(r#"{{"eeSubscription":{{"reportingOptions":{options}}}}}"#);
+                Reply::json(201, made).with("location", "/made/1")
+            }
+            _ => Reply::status(204),
+        })
+        .await;
+        let udm = UdmEvents::new(&client(NfType::Udm, vec![core.root()], &quick()));
+        let expires = "2100-01-01T00:00:00Z".parse().unwrap();
+        let wanted = Subscribing {
+            correlation_id: "1-a",
+            callback: "http://localhost/callback/equipment/1-a",
+            expires,
+        };
+        let made = udm.subscribe_equipment(&wanted, soon()).await.unwrap();
+        let renewed = udm.renew_equipment(&made, expires, soon()).await;
+        assert_eq!(renewed, Ok(Renewal::Renewed(Some(expires))));
+        let patch = core.asked().pop().unwrap();
+        assert_eq!(patch.method, "PATCH");
+        let expected = format!(
+            r#"[{{"op":"{op}","path":"/reportingOptions/expiry","value":"2100-01-01T00:00:00Z"}}]"#
+        );
+        assert_eq!(patch.body, expected);
     }
 }
 
