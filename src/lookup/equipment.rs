@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use adapters::udm::{AmfRegistration, Registration, Udm};
 use device::{Pei, UeId};
+use jiff::SignedDuration;
 use tokio::time::Instant;
 
 use super::LookupError;
@@ -91,7 +92,8 @@ impl EquipmentLookup {
                     Correction::Forget
                 }
                 Some(_) => Correction::Replace(told),
-                // Nobody knows what it is newer than: it may have been sent again.
+                None if is_recent(told) => Correction::Replace(told),
+                // It may have been sent again, after a later one that is remembered no more.
                 None => Correction::Forget,
             });
     }
@@ -123,6 +125,15 @@ impl EquipmentLookup {
     pub fn record_size(&self) {
         self.remembered.record_size();
     }
+}
+
+/// How old a report may be to be believed where nothing is remembered that it could be older than.
+/// Where clocks differ by more, the core is asked.
+const RECENT: SignedDuration = SignedDuration::from_secs(10);
+
+fn is_recent(told: Equipment) -> bool {
+    let since = jiff::Timestamp::now() - RECENT;
+    told.last_checked >= since.as_millisecond()
 }
 
 /// The UDM and the rules for reading it.

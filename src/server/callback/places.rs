@@ -121,6 +121,7 @@ mod tests {
         drop(young);
         let young = places.take().unwrap();
         pass(IDLE / 2).await;
+        core.used();
         let first = places.take().unwrap();
         assert!(old.lost().is_cancelled());
         assert!(places.take().is_none());
