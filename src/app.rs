@@ -132,7 +132,11 @@ impl App {
         let feeding = Feeding::build(config, changes, tellers, &metrics)?;
         let record_feeds = feeding.as_ref().map(Feeding::record_state);
         let parts = Parts {
-            authenticator: Authenticator::new(&config.auth, metrics.auth.clone())?,
+            authenticator: Authenticator::new(
+                &config.auth,
+                config.listed_consumers(),
+                metrics.auth.clone(),
+            )?,
             limiter: Limiter::new(&config.limits, metrics.limits.clone()),
             lookup,
             tac_table,

@@ -33,6 +33,12 @@ impl<K: Eq + Hash + Clone, V: Clone> Flights<K, V> {
         seat.flight.get_or_init(ask).await.clone()
     }
 
+    /// The questions under way.
+    #[cfg(test)]
+    pub(crate) fn under_way(&self) -> usize {
+        self.lock().len()
+    }
+
     fn board<'a>(&'a self, key: &'a K) -> Seat<'a, K, V> {
         let mut under_way = self.lock();
         let flight = match under_way.get(key) {
@@ -88,10 +94,6 @@ mod tests {
 
     use super::*;
 
-    fn under_way(flights: &Flights<u32, u32>) -> usize {
-        flights.lock().len()
-    }
-
     #[tokio::test]
     async fn all_who_ask_meanwhile_share_one_answer() {
         let flights = Flights::<u32, u32>::default();
@@ -111,7 +113,7 @@ mod tests {
         let (answers, ()) = tokio::join!(all, answering);
         assert_eq!(answers, vec![7; 50]);
         assert_eq!(asked.load(Ordering::Relaxed), 1);
-        assert_eq!(under_way(&flights), 0);
+        assert_eq!(flights.under_way(), 0);
     }
 
     #[tokio::test]
@@ -123,7 +125,7 @@ mod tests {
         assert!(futures_util::poll!(&mut second).is_pending());
         drop(first);
         assert_eq!(second.await, 3);
-        assert_eq!(under_way(&flights), 0);
+        assert_eq!(flights.under_way(), 0);
     }
 
     #[tokio::test]
@@ -134,9 +136,9 @@ mod tests {
         assert!(futures_util::poll!(&mut one).is_pending());
         assert!(futures_util::poll!(&mut other).is_pending());
         drop(one);
-        assert_eq!(under_way(&flights), 1);
+        assert_eq!(flights.under_way(), 1);
         drop(other);
-        assert_eq!(under_way(&flights), 0);
+        assert_eq!(flights.under_way(), 0);
     }
 
     #[tokio::test]

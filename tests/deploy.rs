@@ -253,6 +253,17 @@ fn the_unit_stops_later_than_the_drain_ends_and_allows_every_connection() {
     assert!(number("LimitNOFILE") > 2 * u64::try_from(api.max_connections).unwrap());
 }
 
+/// A dump of the memory would hold identifiers, tokens and keys.
+#[test]
+fn the_unit_leaves_no_core_dump() {
+    let unit = read("deploy/pei-bridge.service");
+    let limits: Vec<&str> = unit
+        .lines()
+        .filter(|line| line.starts_with("LimitCORE"))
+        .collect();
+    assert_eq!(limits, ["LimitCORE=0"]);
+}
+
 /// Metric families with the labels that they have and the values that those can take.
 type Families = BTreeMap<String, BTreeMap<String, BTreeSet<String>>>;
 
@@ -346,6 +357,22 @@ async fn alerts_ask_for_what_is_exposed() {
 async fn the_dashboard_asks_for_what_is_exposed() {
     let file = "deploy/grafana/dashboard.json";
     check_file(file, &serde_json::from_str(&read(file)).unwrap());
+}
+
+/// Whoever walks through subscribers must be seen where operators look.
+#[test]
+fn walks_are_seen_and_told() {
+    for file in [
+        "deploy/prometheus/alerts.yaml",
+        "deploy/grafana/dashboard.json",
+    ] {
+        for metric in [
+            "pei_bridge_distinct_subscribers_max",
+            "pei_bridge_limited_total",
+        ] {
+            assert!(read(file).contains(metric), "{file} has no {metric}");
+        }
+    }
 }
 
 #[tokio::test]

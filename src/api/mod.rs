@@ -23,6 +23,7 @@ mod trail;
 mod version;
 
 use std::panic::AssertUnwindSafe;
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -140,9 +141,13 @@ impl Api {
         let target = route.as_ref().ok().copied();
         let record = self.parts.audit.as_ref().zip(target);
         let mut trail = Trail::begin(record, correlator.echo(), started);
-        let answer = self.answer(request, route, &correlator, &mut trail, deadline);
-        let answer = AssertUnwindSafe(answer).catch_unwind();
-        let mut outcome = match tokio::time::timeout_at(deadline, answer).await {
+        let answered = {
+            // Pinned where it is made: moving it would copy some kilobytes.
+            let answer = pin!(self.answer(request, route, &correlator, &mut trail, deadline));
+            let answer = AssertUnwindSafe(answer).catch_unwind();
+            tokio::time::timeout_at(deadline, answer).await
+        };
+        let mut outcome = match answered {
             Ok(Ok(outcome)) => outcome,
             Ok(Err(_panic)) => Err(ApiError::new(ErrorCode::Internal)),
             Err(_elapsed) => Err(ApiError::new(ErrorCode::Timeout)),
@@ -349,8 +354,10 @@ impl Api {
         trail: &mut Trail<'_>,
         deadline: Instant,
     ) -> Result<Arc<Caller>, ApiError> {
-        let caller = self.parts.authenticator.caller(parts, deadline);
-        let caller = trace::stage("authenticate", caller).await;
+        let caller = {
+            let caller = pin!(self.parts.authenticator.caller(parts, deadline));
+            trace::stage("authenticate", caller).await
+        };
         let caller = caller.map_err(|error| match error {
             AuthError::Unauthenticated(reason) => {
                 trail.reason = Some(reason.label());

@@ -124,15 +124,22 @@ fn write_all(lines: &Receiver<Line>, target: &mut Target) {
     let mut batch = Vec::new();
     // Each with the place in the batch where its line ends.
     let mut fates = Vec::new();
+    let mut failing = false;
     while let Ok(first) = lines.recv() {
         for line in std::iter::once(first).chain(lines.try_iter()).take(BATCH) {
             batch.extend_from_slice(&line.bytes);
             fates.push((batch.len(), line.fate));
         }
         let outcome = target.write(&batch);
-        if let Err(short) = &outcome {
-            tracing::error!(error = %short.error, "the audit cannot be written");
+        // Once: a full disk must not be followed by a full log.
+        match &outcome {
+            Err(short) if !failing => {
+                tracing::error!(error = %short.error, "the audit cannot be written");
+            }
+            Ok(()) if failing => tracing::info!("the audit is written again"),
+            Err(_) | Ok(()) => {}
         }
+        failing = outcome.is_err();
         let written = outcome.map_or_else(|short| short.written, |()| batch.len());
         for (end, fate) in fates.drain(..) {
             fate.decide(end <= written);

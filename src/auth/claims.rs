@@ -3,6 +3,9 @@
 //!
 //! Pure: the time comes in, nothing is asked.
 
+use std::collections::HashSet;
+use std::sync::Arc;
+
 use super::caller::{Caller, ConsumerId, Scopes};
 use super::device_claims;
 use super::members::Members;
@@ -18,6 +21,8 @@ pub(super) struct ClaimRules {
     consumer_prefix: String,
     device_claims: Vec<String>,
     leeway: i64,
+    /// The consumers that the operator names in the configuration.
+    listed: Arc<HashSet<String>>,
 }
 
 /// What may be missing.
@@ -44,7 +49,11 @@ pub(super) struct Grant {
 pub(super) type Thumbprint = [u8; 32];
 
 impl ClaimRules {
-    pub(super) fn new(issuer: &config::Issuer, leeway: std::time::Duration) -> Self {
+    pub(super) fn new(
+        issuer: &config::Issuer,
+        leeway: std::time::Duration,
+        listed: Arc<HashSet<String>>,
+    ) -> Self {
         Self {
             issuer: issuer.issuer.clone(),
             audience: issuer.audience.clone(),
@@ -53,6 +62,7 @@ impl ClaimRules {
             consumer_prefix: issuer.consumer_prefix.clone(),
             device_claims: issuer.device_claims.clone(),
             leeway: i64::try_from(leeway.as_secs()).unwrap_or(i64::MAX),
+            listed,
         }
     }
 
@@ -116,7 +126,10 @@ impl ClaimRules {
 
     /// The first consumer claim that is there. One that names a device names no consumer: limits,
     /// logs and the audit would carry a phone number as somebody's id. Nor does `sub` beside a
-    /// device: there it is the user, and every user would have limits of its own.
+    /// device: there it is the user, and every user would have limits of its own. Alone it is whoever
+    /// the issuer takes for the subject: written like a number or a network access identifier it may
+    /// be the subscriber, unless the operator has listed it as a consumer. Such a `client_id` is none:
+    /// issuers give it to software (RFC 6749 2.2), and many count.
     fn consumer(
         &self,
         claims: &Members<'_>,
@@ -124,11 +137,17 @@ impl ClaimRules {
     ) -> Result<ConsumerId, Reason> {
         for name in &self.consumer_claims {
             if let Some(id) = claims.text(name)? {
+                let consumer = format!("{}{id}", self.consumer_prefix);
+                let of_somebody = || {
+                    device_claim.is_some()
+                        || (device_claims::may_name_somebody(&id)
+                            && !self.listed.contains(&consumer))
+                };
                 let personal = device_claim == Some(name.as_str())
                     || device_claims::names_device(&id)
-                    || (device_claim.is_some() && name == "sub");
+                    || (name == "sub" && of_somebody());
                 return (!personal)
-                    .then(|| ConsumerId::parse(&format!("{}{id}", self.consumer_prefix)))
+                    .then(|| ConsumerId::parse(&consumer))
                     .flatten()
                     .ok_or(Reason::Consumer);
             }
@@ -183,7 +202,8 @@ mod tests {
         claims: &Value,
         completeness: Completeness,
     ) -> Result<Grant, Reason> {
-        let rules = ClaimRules::new(issuer, std::time::Duration::from_secs(30));
+        let listed = Arc::new(["34600000009".to_owned()].into());
+        let rules = ClaimRules::new(issuer, std::time::Duration::from_secs(30), listed);
         let json = claims.to_string();
         rules.read(&Members::parse(json.as_bytes())?, completeness, NOW)
     }
@@ -336,7 +356,34 @@ mod tests {
                 json!({"client_id": "imsi-001010000000001"}),
                 Err(Reason::Consumer),
             ),
+            (
+                json!({"sub": "imei-490154203237518"}),
+                Err(Reason::Consumer),
+            ),
             (json!({"sub": "+shop"}), Ok("+shop")),
+            // Perhaps the subscriber, unless the operator knows better.
+            (json!({"sub": "34600000002"}), Err(Reason::Consumer)),
+            (json!({"sub": "34 600-000-002"}), Err(Reason::Consumer)),
+            (json!({"sub": "001010000000001"}), Err(Reason::Consumer)),
+            (json!({"sub": "8934071100276980483"}), Err(Reason::Consumer)),
+            (json!({"sub": "a@b.example"}), Err(Reason::Consumer)),
+            (json!({"sub": "sip:a@b.example"}), Err(Reason::Consumer)),
+            (json!({"sub": "84.125.93.10"}), Err(Reason::Consumer)),
+            (json!({"sub": "84.125.93.10:59765"}), Err(Reason::Consumer)),
+            (json!({"sub": "2001:db8::1"}), Err(Reason::Consumer)),
+            (json!({"sub": "34600000009"}), Ok("34600000009")),
+            (json!({"sub": "+34600000009"}), Err(Reason::Consumer)),
+            (json!({"sub": "shop-4711"}), Ok("shop-4711")),
+            (json!({"sub": "1234"}), Ok("1234")),
+            // Given to software, whatever it looks like.
+            (
+                json!({"client_id": "34600000002", "sub": "x"}),
+                Ok("34600000002"),
+            ),
+            (
+                json!({"azp": "a@b.example", "sub": "1@2"}),
+                Ok("a@b.example"),
+            ),
         ] {
             assert_eq!(
                 consumer(extra.clone()),

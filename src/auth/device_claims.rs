@@ -1,5 +1,7 @@
 //! The device that a three-legged token names.
 
+use std::net::{IpAddr, SocketAddr};
+
 use device::address::{parse_ipv4, parse_ipv6};
 use device::{Nai, PhoneNumber};
 
@@ -34,10 +36,22 @@ pub(super) fn read<'n>(
 
 /// Whether a text is written like the name of a device or a subscription.
 pub(super) fn names_device(text: &str) -> bool {
-    let schemes = [TEL, IPPORT, "imsi-", "msisdn-"];
+    let schemes = [TEL, IPPORT, "imsi-", "msisdn-", "imei-", "imeisv-"];
     let number = text.strip_prefix('+').map(PhoneNumber::from_digits);
     schemes.iter().any(|scheme| behind(text, scheme).is_some())
         || number.is_some_and(|number| number.is_ok())
+}
+
+/// Whether the subject of a token may be somebody: digits, as numbers, IMSIs, ICCIDs and the ids of
+/// users are written, a network access identifier or mail address, an address of the network. Fewer
+/// digits are no number ([`PhoneNumber`] has five).
+pub(super) fn may_name_somebody(text: &str) -> bool {
+    const FEWEST_DIGITS: usize = 5;
+    let digits = text.bytes().filter(u8::is_ascii_digit).count();
+    let between = |byte: u8| byte.is_ascii_digit() || b"+-. ()".contains(&byte);
+    let is_number = digits >= FEWEST_DIGITS && text.bytes().all(between);
+    let is_address = text.parse::<IpAddr>().is_ok() || text.parse::<SocketAddr>().is_ok();
+    is_number || is_address || text.contains('@')
 }
 
 /// What follows a scheme, however that is written (RFC 3986 3.1).

@@ -1,14 +1,17 @@
 //! Opaque access tokens, explained by the issuer that gave them (RFC 7662).
 //!
 //! Which issuer that was cannot be seen, so they are asked in the order of the configuration until
-//! one says `active`. A question costs a round trip: it is asked once for all who wait for it, and
-//! only so many are under way at a time.
+//! one says `active`. None is waited for long before the next is asked as well: one that swallows
+//! questions must not take the time of those that answer. A question costs a round trip: it is asked
+//! once for all who wait for it, and each issuer gets only so many at a time.
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
+use futures_util::StreamExt as _;
+use futures_util::stream::FuturesUnordered;
 use http::HeaderValue;
 use moka::sync::Cache;
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
@@ -33,8 +36,14 @@ use crate::secret::Secret;
 const REFUSAL_LIFETIME: Duration = Duration::from_secs(5);
 /// Refusals remembered at most; about 100 bytes each.
 const REFUSAL_ENTRIES: u64 = 10_000;
-/// Tokens in question at a time; the others wait for their turn, each until its deadline.
+/// Questions to one issuer at a time; the others wait for their turn, each until its deadline.
 const MAX_QUESTIONS: usize = 128;
+/// How long an issuer is waited for before the next is asked beside it. Longer than one that is well
+/// takes, so that as a rule a token is shown to nobody after its own issuer.
+const HEAD_START: Duration = Duration::from_millis(100);
+
+/// How long an issuer that fails is waited for.
+const FAILING_PATIENCE: Duration = Duration::from_millis(250);
 
 /// What is encoded in a form (WHATWG URL, `application/x-www-form-urlencoded`).
 const FORM: &AsciiSet = &NON_ALPHANUMERIC
@@ -54,15 +63,18 @@ struct Asking {
     issuers: Vec<IntrospectingIssuer>,
     client: IssuerClient,
     token_lifetime: Duration,
-    turns: Semaphore,
 }
 
 /// One of them.
 pub(super) struct IntrospectingIssuer {
-    pub(super) rules: ClaimRules,
-    pub(super) endpoint: Endpoint,
-    pub(super) identity: ClientIdentity,
-    pub(super) metrics: IssuerMetrics,
+    rules: ClaimRules,
+    endpoint: Endpoint,
+    identity: ClientIdentity,
+    metrics: IssuerMetrics,
+    /// Its own, so that those who wait for one issuer keep nobody from another.
+    turns: Semaphore,
+    /// Who finds out whether it is well again.
+    probe: Semaphore,
 }
 
 /// Where it is asked.
@@ -103,7 +115,6 @@ impl Introspection {
             issuers,
             client,
             token_lifetime,
-            turns: Semaphore::new(MAX_QUESTIONS),
         };
         Self {
             asking: Arc::new(asking),
@@ -141,27 +152,84 @@ impl Asking {
     /// The first grant. A refusal is one only when every issuer was heard: the one that is silent
     /// may be the one that knows.
     async fn ask_all(&self, token: &str) -> Result<Known, AuthError> {
-        let silent = AuthError::Unavailable(Missing::Introspection);
-        let _turn = self.turns.acquire().await.map_err(|_| silent)?;
         let mut refusal = Reason::Inactive;
         let mut all_heard = true;
-        for issuer in &self.issuers {
-            let answer = issuer.ask(token, &self.client).await;
-            issuer.metrics.fetched(answer.as_ref().err());
+        let mut unasked = self.issuers.iter();
+        let mut asked = FuturesUnordered::new();
+        loop {
+            asked.extend(unasked.next().map(|it| it.explain(token, &self.client)));
+            let answer = tokio::select! {
+                biased;
+                answer = asked.next() => answer,
+                () = tokio::time::sleep(HEAD_START), if unasked.len() > 0 => continue,
+            };
+            let Some(answer) = answer else { break };
             let now = super::unix_now();
-            match answer.map(|answer| issuer.judge(&answer, now)) {
+            match answer.map(|(issuer, answer)| issuer.judge(&answer, now)) {
                 Ok(Ok(grant)) => return Ok(Known::of(grant, self.token_lifetime, now)),
                 // "Not mine" from one says less than "mine, but expired" from another.
                 Ok(Err(Reason::Inactive)) => {}
                 Ok(Err(reason)) => refusal = reason,
-                Err(_) => all_heard = false,
+                Err(Silent) => all_heard = false,
             }
         }
-        Err(if all_heard { refusal.into() } else { silent })
+        if all_heard {
+            Err(refusal.into())
+        } else {
+            Err(AuthError::Unavailable(Missing::Introspection))
+        }
     }
 }
 
+/// An issuer that did not explain a token.
+struct Silent;
+
 impl IntrospectingIssuer {
+    pub(super) fn new(
+        rules: ClaimRules,
+        endpoint: Endpoint,
+        identity: ClientIdentity,
+        metrics: IssuerMetrics,
+    ) -> Self {
+        Self {
+            rules,
+            endpoint,
+            identity,
+            metrics,
+            turns: Semaphore::new(MAX_QUESTIONS),
+            probe: Semaphore::new(1),
+        }
+    }
+
+    /// What it says of a token. While it fails, one question at a time has all its time (it may merely
+    /// be slow), and nobody else is kept waiting: each would hold a place among the requests in flight.
+    async fn explain(
+        &self,
+        token: &str,
+        client: &IssuerClient,
+    ) -> Result<(&Self, bytes::Bytes), Silent> {
+        let probe = self.metrics.is_failing().then(|| self.probe.try_acquire());
+        let answer = self.explain_in_turn(token, client);
+        match &probe {
+            None | Some(Ok(_)) => answer.await,
+            Some(Err(_)) => tokio::time::timeout(FAILING_PATIENCE, answer)
+                .await
+                .unwrap_or(Err(Silent)),
+        }
+    }
+
+    async fn explain_in_turn(
+        &self,
+        token: &str,
+        client: &IssuerClient,
+    ) -> Result<(&Self, bytes::Bytes), Silent> {
+        let _turn = self.turns.acquire().await.map_err(|_| Silent)?;
+        let question = self.metrics.question();
+        let answer = self.ask(token, client).await;
+        question.ended(answer.as_ref().err());
+        answer.map(|answer| (self, answer)).map_err(|_| Silent)
+    }
+
     async fn ask(&self, token: &str, client: &IssuerClient) -> Result<bytes::Bytes, FetchError> {
         let url = self.endpoint.url().await?;
         let mut form = format!(

@@ -31,6 +31,9 @@ pub(super) enum FetchError {
     /// The exchange took too long.
     #[error("did not answer within {} s", EXCHANGE_TIMEOUT.as_secs())]
     TimedOut,
+    /// Nobody waits for its answer any longer.
+    #[error("did not answer in the time that requests have")]
+    GivenUp,
     /// Anything but 200. Redirects are not followed: keys come from where the operator says.
     #[error("answered {}", .0.as_u16())]
     Status(StatusCode),

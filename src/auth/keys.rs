@@ -39,7 +39,9 @@ impl Key {
 
 impl KeySet {
     /// Reads a JWK Set. Keys that we have no use for (encryption, other types, damaged) are passed
-    /// over (RFC 7517 5); a set without any other is none.
+    /// over (RFC 7517 5). A set without any other is the issuer's word all the same: whoever withdraws
+    /// a key that was stolen and has no new one yet must not be mistaken for one that is down. Where
+    /// not all of its members are keys, though, it is no set.
     pub(super) fn parse(json: &[u8], algorithms: &[Algorithm]) -> Result<Self, FetchError> {
         #[derive(Deserialize)]
         struct Jwks {
@@ -48,6 +50,10 @@ impl KeySet {
 
         let jwks: Jwks = serde_json::from_slice(json)
             .map_err(|_| FetchError::Unusable("its keys cannot be read"))?;
+        let are_keys = jwks.keys.iter().all(|jwk| {
+            let kind = jwk.get("kty");
+            kind.is_some_and(serde_json::Value::is_string)
+        });
         let mut set = Self::default();
         for jwk in jwks.keys {
             let Ok(jwk) = serde_json::from_value::<Jwk>(jwk) else {
@@ -66,12 +72,15 @@ impl KeySet {
             }
         }
         set.keyed.retain(|_, keys| !keys.is_empty());
-        if set.keyed.is_empty() && set.unnamed.is_empty() {
-            return Err(FetchError::Unusable(
-                "none of its keys fits a configured algorithm",
-            ));
+        if set.is_empty() && !are_keys {
+            return Err(FetchError::Unusable("its keys cannot be read"));
         }
         Ok(set)
+    }
+
+    /// Whether no token could be verified with it.
+    fn is_empty(&self) -> bool {
+        self.keyed.is_empty() && self.unnamed.is_empty()
     }
 
     /// The key that a header means: by its id, or, without one, the only one that fits.
@@ -148,7 +157,15 @@ impl IssuerKeys {
         metrics: IssuerMetrics,
     ) -> Result<Self, FetchError> {
         let first = match &source {
-            KeySource::File(path) => Some(KeySet::parse(&std::fs::read(path)?, &algorithms)?),
+            KeySource::File(path) => {
+                let keys = KeySet::parse(&std::fs::read(path)?, &algorithms)?;
+                if keys.is_empty() {
+                    return Err(FetchError::Unusable(
+                        "none of its keys fits a configured algorithm",
+                    ));
+                }
+                Some(keys)
+            }
             KeySource::Url(_) | KeySource::Metadata { .. } => None,
         };
         // A file is read as often as it may be: nobody tells us when it changes.
@@ -159,7 +176,7 @@ impl IssuerKeys {
             },
             KeySource::Url(_) | KeySource::Metadata { .. } => schedule,
         };
-        let source = Arc::new((source, client, algorithms));
+        let source = Arc::new((source, client, algorithms, metrics.clone()));
         Ok(Self(Refreshed::start(
             first,
             schedule,
@@ -167,8 +184,10 @@ impl IssuerKeys {
             move || {
                 let source = source.clone();
                 async move {
-                    let (source, client, algorithms) = &*source;
-                    source.fetch(client, algorithms).await
+                    let (source, client, algorithms, metrics) = &*source;
+                    let keys = source.fetch(client, algorithms).await?;
+                    metrics.has_keys(!keys.is_empty());
+                    Ok(keys)
                 }
             },
         )))
@@ -220,16 +239,21 @@ mod tests {
     }
 
     #[test]
-    fn a_set_needs_one_usable_key() {
+    fn a_set_is_one_of_keys_even_if_none_is_of_use() {
         let mut encryption = SigningKey::new(Algorithm::ES256).jwk();
         encryption["use"] = json!("enc");
         let symmetric = json!({"kty": "oct", "k": "AQAB", "kid": "s", "alg": "HS256"});
         let unknown = json!({"kty": "AKP", "alg": "ML-DSA-44", "pub": "AQAB"});
-        let useless = [encryption, symmetric, unknown, json!(7), json!({})];
-        assert!(set(&useless).is_err());
-        assert!(set(&[]).is_err());
+        let damaged = json!({"kty": "RSA", "kid": "d", "e": "AQAB"});
+        let useless = [encryption, symmetric, unknown, damaged];
+        assert!(set(&useless).unwrap().is_empty());
+        assert!(set(&[]).unwrap().is_empty());
+        let garbage = [json!(7), json!({}), json!({"kty": 7})];
+        for garbage in &garbage {
+            assert!(set(&[useless[0].clone(), garbage.clone()]).is_err());
+        }
         let good = SigningKey::new(Algorithm::ES256).jwk();
-        let mixed: Vec<Value> = useless.into_iter().chain([good]).collect();
+        let mixed: Vec<Value> = useless.into_iter().chain(garbage).chain([good]).collect();
         assert_eq!(set(&mixed).unwrap().keyed.len(), 1);
         for json in ["", "[]", "{}", r#"{"keys": 1}"#, "<html>"] {
             assert!(KeySet::parse(json.as_bytes(), &Algorithm::ALL).is_err());

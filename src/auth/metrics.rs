@@ -2,8 +2,10 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use prometheus::{IntCounter, IntCounterVec, IntGauge, Opts, Registry};
+use tokio::time::Instant;
 
 use super::issuer_client::FetchError;
 use super::reason::{AuthError, Missing, Reason};
@@ -94,6 +96,7 @@ impl AuthMetrics {
             answered: outcome("answered"),
             failed: outcome("failed"),
             failing: AtomicBool::new(false),
+            without_keys: AtomicBool::new(false),
         }))
     }
 }
@@ -108,6 +111,7 @@ struct IssuerState {
     answered: IntCounter,
     failed: IntCounter,
     failing: AtomicBool,
+    without_keys: AtomicBool,
 }
 
 impl IssuerMetrics {
@@ -119,6 +123,7 @@ impl IssuerMetrics {
             answered,
             failed,
             failing,
+            ..
         } = &*self.0;
         let was_failing = failing.swap(error.is_some(), Ordering::Relaxed);
         if let Some(error) = error {
@@ -134,11 +139,75 @@ impl IssuerMetrics {
         }
     }
 
+    /// Whether the latest question failed.
+    pub(super) fn is_failing(&self) -> bool {
+        self.0.failing.load(Ordering::Relaxed)
+    }
+
+    /// Says in the log when an issuer publishes no key any more that could verify anything, and when
+    /// that ends.
+    pub(super) fn has_keys(&self, has_keys: bool) {
+        let issuer = &self.0.issuer;
+        let had_none = self.0.without_keys.swap(!has_keys, Ordering::Relaxed);
+        if !has_keys && !had_none {
+            tracing::warn!(
+                issuer,
+                "an issuer publishes no key of a configured algorithm: its tokens are refused"
+            );
+        } else if has_keys && had_none {
+            tracing::info!(issuer, "an issuer publishes keys again");
+        }
+    }
+
+    /// A question that is asked now, for somebody who may not wait for its answer.
+    pub(super) fn question(&self) -> Question<'_> {
+        Question {
+            issuer: Some(self),
+            asked: Instant::now(),
+        }
+    }
+
+    /// Questions that were not answered.
+    #[cfg(test)]
+    pub(super) fn failures(&self) -> u64 {
+        self.0.failed.get()
+    }
+
     #[cfg(test)]
     pub(super) fn unregistered() -> Self {
         AuthMetrics::register(&Registry::new())
             .unwrap()
             .issuer("https://issuer.example", "keys")
+    }
+}
+
+/// A question under way. Requests wait for none longer than their own deadline, so that an issuer
+/// that swallows questions would never be seen to fail: one that is given up counts as failed, unless
+/// it could not have been answered yet.
+pub(super) struct Question<'a> {
+    /// Absent where it has ended.
+    issuer: Option<&'a IssuerMetrics>,
+    asked: Instant,
+}
+
+/// What an issuer that is well takes, many times over.
+const SLOW: Duration = Duration::from_secs(1);
+
+impl Question<'_> {
+    /// It was answered, or failed.
+    pub(super) fn ended(mut self, error: Option<&FetchError>) {
+        if let Some(issuer) = self.issuer.take() {
+            issuer.fetched(error);
+        }
+    }
+}
+
+impl Drop for Question<'_> {
+    fn drop(&mut self) {
+        let given_up = self.issuer.filter(|_| self.asked.elapsed() >= SLOW);
+        if let Some(issuer) = given_up {
+            issuer.fetched(Some(&FetchError::GivenUp));
+        }
     }
 }
 
@@ -169,5 +238,21 @@ mod tests {
         for metric in tokens.get_metric() {
             assert!((metric.get_counter().get_value() - 1.0).abs() < f64::EPSILON);
         }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_question_that_is_given_up_is_a_failure_where_an_answer_was_due() {
+        let metrics = IssuerMetrics::unregistered();
+        let failed = || metrics.failures();
+        drop(metrics.question());
+        assert_eq!(failed(), 0);
+        let question = metrics.question();
+        tokio::time::advance(SLOW).await;
+        drop(question);
+        assert_eq!(failed(), 1);
+        let question = metrics.question();
+        tokio::time::advance(SLOW).await;
+        question.ended(None);
+        assert_eq!((failed(), metrics.0.answered.get()), (1, 1));
     }
 }

@@ -79,15 +79,22 @@ pub enum AuthSetupError {
 impl Authenticator {
     /// Reads keys and secrets and begins to fetch what issuers publish. Called inside of a
     /// runtime; the fetching ends with the value.
-    pub fn new(auth: &config::Auth, metrics: Arc<AuthMetrics>) -> Result<Self, AuthSetupError> {
+    ///
+    /// `listed` are the consumers that the operator names in the configuration.
+    pub fn new(
+        auth: &config::Auth,
+        listed: HashSet<String>,
+        metrics: Arc<AuthMetrics>,
+    ) -> Result<Self, AuthSetupError> {
+        let listed = Arc::new(listed);
         let judge = match auth.mode {
             AuthMode::None => Judge::Nobody(Arc::new(Caller::anonymous())),
-            AuthMode::Jwt => Judge::Signature(signatures(auth, &metrics)?),
-            AuthMode::Introspection => Judge::Issuer(introspection(auth, &metrics)?),
+            AuthMode::Jwt => Judge::Signature(signatures(auth, &listed, &metrics)?),
+            AuthMode::Introspection => Judge::Issuer(introspection(auth, &listed, &metrics)?),
         };
         Ok(Self {
             judge,
-            known: VerifiedTokens::new(auth.token_entries),
+            known: VerifiedTokens::new(auth.token_entries, auth.token_lifetime),
             token_lifetime: auth.token_lifetime,
             proofs: ProofOfPossession::new(auth),
             challenges: Challenges::new(auth),
@@ -96,7 +103,11 @@ impl Authenticator {
     }
 }
 
-fn signatures(auth: &config::Auth, metrics: &AuthMetrics) -> Result<JwtIssuers, AuthSetupError> {
+fn signatures(
+    auth: &config::Auth,
+    listed: &Arc<HashSet<String>>,
+    metrics: &AuthMetrics,
+) -> Result<JwtIssuers, AuthSetupError> {
     let client = client(auth)?;
     let issuers = distinct(auth)?.iter().map(|issuer| {
         let keys = IssuerKeys::start(
@@ -107,7 +118,7 @@ fn signatures(auth: &config::Auth, metrics: &AuthMetrics) -> Result<JwtIssuers, 
             metrics.issuer(&issuer.issuer, "keys"),
         );
         Ok(JwtIssuer {
-            rules: ClaimRules::new(issuer, auth.leeway),
+            rules: ClaimRules::new(issuer, auth.leeway, listed.clone()),
             keys: keys.map_err(|error: FetchError| AuthSetupError::Keys {
                 issuer: issuer.issuer.clone(),
                 reason: error.to_string(),
@@ -122,16 +133,17 @@ fn signatures(auth: &config::Auth, metrics: &AuthMetrics) -> Result<JwtIssuers, 
 
 fn introspection(
     auth: &config::Auth,
+    listed: &Arc<HashSet<String>>,
     metrics: &AuthMetrics,
 ) -> Result<Introspection, AuthSetupError> {
     let client = client(auth)?;
     let issuers = distinct(auth)?.iter().map(|issuer| {
-        Ok(IntrospectingIssuer {
-            rules: ClaimRules::new(issuer, auth.leeway),
-            endpoint: endpoint(auth, issuer, &client, metrics)?,
-            identity: identity(auth, issuer)?,
-            metrics: metrics.issuer(&issuer.issuer, "introspection"),
-        })
+        Ok(IntrospectingIssuer::new(
+            ClaimRules::new(issuer, auth.leeway, listed.clone()),
+            endpoint(auth, issuer, &client, metrics)?,
+            identity(auth, issuer)?,
+            metrics.issuer(&issuer.issuer, "introspection"),
+        ))
     });
     let issuers = issuers.collect::<Result<_, AuthSetupError>>()?;
     Ok(Introspection::new(issuers, client, auth.token_lifetime))

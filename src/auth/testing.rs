@@ -192,7 +192,12 @@ pub(super) struct IssuerServer {
 
 impl IssuerServer {
     pub(super) async fn start() -> Self {
-        Self::listen(None).await
+        Self::start_at(([127, 0, 0, 1], 0).into()).await
+    }
+
+    /// Where another one was before.
+    pub(super) async fn start_at(address: SocketAddr) -> Self {
+        Self::listen(address, None).await
     }
 
     /// With TLS, and the certificate (PEM) by which it can be trusted.
@@ -207,11 +212,13 @@ impl IssuerServer {
             .with_single_cert(vec![made.cert.der().clone()], key.into())
             .unwrap();
         let acceptor = TlsAcceptor::from(Arc::new(config));
-        (Self::listen(Some(acceptor)).await, pem(made.cert.der()))
+        let address = ([127, 0, 0, 1], 0).into();
+        let server = Self::listen(address, Some(acceptor)).await;
+        (server, pem(made.cert.der()))
     }
 
-    async fn listen(tls: Option<TlsAcceptor>) -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    async fn listen(address: SocketAddr, tls: Option<TlsAcceptor>) -> Self {
+        let listener = TcpListener::bind(address).await.unwrap();
         let address = listener.local_addr().unwrap();
         let answers = Arc::<Mutex<Answers>>::default();
         let questions = Arc::<Mutex<Vec<Question>>>::default();

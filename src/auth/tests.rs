@@ -2,6 +2,8 @@
 
 mod keys;
 
+use std::collections::HashSet;
+
 use serde_json::{Value, json};
 
 use super::testing::{IssuerServer, SigningKey, auth, issuer, metrics, request};
@@ -21,7 +23,7 @@ fn quick(issuers: Vec<Issuer>) -> Auth {
 }
 
 fn start(auth: &Auth) -> Authenticator {
-    Authenticator::new(auth, metrics()).unwrap()
+    Authenticator::new(auth, HashSet::new(), metrics()).unwrap()
 }
 
 fn claims(name: &str) -> Value {
@@ -152,7 +154,7 @@ async fn settings_that_cannot_work_are_refused() {
     let refused = |change: fn(&mut Auth)| {
         let mut auth = auth(vec![issuer(NAME)]);
         change(&mut auth);
-        Authenticator::new(&auth, metrics())
+        Authenticator::new(&auth, HashSet::new(), metrics())
             .err()
             .unwrap()
             .to_string()

@@ -34,13 +34,20 @@ impl Known {
     }
 }
 
-/// The tokens remembered, by digest; bounded by their number.
+/// Beyond what the cache takes for a time, and any process lives.
+const LONGEST: Duration = Duration::from_hours(24 * 365);
+
+/// The tokens remembered, by digest; bounded by their number, and given up when the longest that one
+/// may be remembered has passed. Most end then anyway; an end of its own for each would cost every
+/// request that finds one.
 #[derive(Clone)]
 pub(super) struct VerifiedTokens(Cache<TokenDigest, Known, DefaultHashBuilder>);
 
 impl VerifiedTokens {
-    pub(super) fn new(entries: u64) -> Self {
-        let tokens = Cache::builder().max_capacity(entries);
+    pub(super) fn new(entries: u64, lifetime: Duration) -> Self {
+        let tokens = Cache::builder()
+            .max_capacity(entries)
+            .time_to_live(lifetime.min(LONGEST));
         Self(tokens.build_with_hasher(DefaultHashBuilder::default()))
     }
 
@@ -58,7 +65,9 @@ impl VerifiedTokens {
         self.0.insert(digest, known);
     }
 
+    /// How many there are, without those that have ended.
     pub(super) fn entries(&self) -> u64 {
+        self.0.run_pending_tasks();
         self.0.entry_count()
     }
 }
@@ -86,7 +95,7 @@ mod tests {
             (Some(i64::MAX), 120),
             (Some(1001), 1),
         ] {
-            let tokens = VerifiedTokens::new(10);
+            let tokens = VerifiedTokens::new(10, LIFETIME);
             let digest = TokenDigest::of("token");
             tokens.insert(digest, known(good_until));
             tokio::time::advance(Duration::from_millis(seconds * 1000 - 1)).await;
@@ -95,18 +104,43 @@ mod tests {
             tokio::time::advance(Duration::from_millis(1)).await;
             assert!(tokens.get(&digest).is_none(), "{good_until:?}");
         }
-        let tokens = VerifiedTokens::new(10);
+        let tokens = VerifiedTokens::new(10, LIFETIME);
         tokens.insert(TokenDigest::of("token"), known(Some(999)));
         assert!(tokens.get(&TokenDigest::of("token")).is_none());
     }
 
+    /// By the clock of the cache, which no test can turn.
+    #[tokio::test]
+    async fn what_has_ended_keeps_no_place() {
+        let lifetime = Duration::from_millis(20);
+        let tokens = VerifiedTokens::new(10, lifetime);
+        let grant = Grant {
+            caller: Caller::anonymous(),
+            bound_to: None,
+            good_until: None,
+        };
+        tokens.insert(TokenDigest::of("token"), Known::of(grant, lifetime, 1000));
+        let end = Instant::now() + Duration::from_secs(10);
+        while tokens.entries() > 0 {
+            assert!(Instant::now() < end, "it is kept");
+            tokio::time::sleep(lifetime).await;
+        }
+    }
+
+    #[test]
+    fn a_lifetime_may_be_whatever_can_be_written() {
+        for lifetime in [Duration::ZERO, Duration::MAX] {
+            let tokens = VerifiedTokens::new(10, lifetime);
+            assert!(tokens.get(&TokenDigest::of("token")).is_none());
+        }
+    }
+
     #[tokio::test]
     async fn there_are_never_more_than_configured() {
-        let tokens = VerifiedTokens::new(10);
+        let tokens = VerifiedTokens::new(10, LIFETIME);
         for number in 0..1000 {
             tokens.insert(TokenDigest::of(&format!("token-{number}")), known(None));
         }
-        tokens.0.run_pending_tasks();
         assert!(tokens.entries() <= 10, "{}", tokens.entries());
     }
 }

@@ -1,7 +1,5 @@
-//! Who may ask, what subscribers allow, how much may be asked, and what is recorded:
-//! `[auth]`, `[consent]`, `[limits]`, `[audit]`.
+//! Who may ask, what subscribers allow, and what is recorded: `[auth]`, `[consent]`, `[audit]`.
 
-use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -281,77 +279,6 @@ pub enum ConsentMode {
     Token,
     /// Nobody: the law of the place asks for none.
     None,
-}
-
-/// `[limits]`
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize, Serialize)]
-#[serde(default, deny_unknown_fields)]
-pub struct Limits {
-    /// Requests a second, on average; 0: no limit.
-    pub requests_per_second: u32,
-    /// Requests at once above the average; 0: one second's worth.
-    pub burst: u32,
-    /// Requests from midnight to midnight, UTC; 0: no limit.
-    pub requests_per_day: u64,
-    /// Subscribers asked for within an hour; 0: no limit.
-    pub distinct_subscribers_per_hour: u32,
-    /// Identifiers offered to match-identifier within an hour that were not the device's; 0: no
-    /// limit.
-    pub mismatches_per_hour: u32,
-    /// Consumers whose use is remembered at most; about 500 bytes each and up to 2 KB for the
-    /// subscribers it asks for, or, where these are limited, up to 200 bytes for each of the limit.
-    pub consumer_entries: u64,
-    /// Other limits for some consumers, by name of the class.
-    pub classes: BTreeMap<String, LimitsClass>,
-}
-
-/// `[limits.classes.NAME]`
-#[derive(Debug, Clone, PartialEq, Eq, Default, Deserialize, Serialize)]
-#[serde(default, deny_unknown_fields)]
-pub struct LimitsClass {
-    /// Who belongs to the class, by consumer id.
-    pub consumers: Vec<String>,
-    /// As in `[limits]`; 0: no limit.
-    pub requests_per_second: u32,
-    /// As in `[limits]`.
-    pub burst: u32,
-    /// As in `[limits]`; 0: no limit.
-    pub requests_per_day: u64,
-    /// As in `[limits]`; 0: no limit.
-    pub distinct_subscribers_per_hour: u32,
-    /// As in `[limits]`; 0: no limit.
-    pub mismatches_per_hour: u32,
-}
-
-/// More than any operator has contracts with.
-const DEFAULT_CONSUMER_ENTRIES: u64 = 100_000;
-
-impl Default for Limits {
-    fn default() -> Self {
-        Self {
-            requests_per_second: 0,
-            burst: 0,
-            requests_per_day: 0,
-            distinct_subscribers_per_hour: 0,
-            mismatches_per_hour: 0,
-            consumer_entries: DEFAULT_CONSUMER_ENTRIES,
-            classes: BTreeMap::new(),
-        }
-    }
-}
-
-impl Limits {
-    /// What consumers of no other class may ask.
-    pub fn default_class(&self) -> LimitsClass {
-        LimitsClass {
-            consumers: Vec::new(),
-            requests_per_second: self.requests_per_second,
-            burst: self.burst,
-            requests_per_day: self.requests_per_day,
-            distinct_subscribers_per_hour: self.distinct_subscribers_per_hour,
-            mismatches_per_hour: self.mismatches_per_hour,
-        }
-    }
 }
 
 /// `[audit]`

@@ -32,6 +32,8 @@ pub struct Callback {
     /// What such a token has to be for; absent: whatever its scope is.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub nrf_token_scope: Option<String>,
+    /// Whether the core may tell of subscribers in clear on a listener that is not loopback.
+    pub allow_plain_http: bool,
     /// TLS on this listener; absent: HTTP/2 in clear.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub tls: Option<ServerTls>,
@@ -48,6 +50,7 @@ impl Default for Callback {
             max_connections: DEFAULT_MAX_CONNECTIONS,
             nrf_keys_file: None,
             nrf_token_scope: None,
+            allow_plain_http: false,
             tls: None,
         }
     }

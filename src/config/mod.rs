@@ -8,6 +8,7 @@ mod access;
 mod core;
 mod doubts;
 mod feeds;
+mod limits;
 mod load;
 mod ppid;
 mod telemetry;
@@ -16,6 +17,7 @@ mod url;
 mod validate;
 mod values;
 
+use std::collections::HashSet;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -25,12 +27,13 @@ use serde::{Deserialize, Serialize};
 
 pub use access::{
     Algorithm, Audit, AuditFailure, AuditSink, Auth, AuthMode, Consent, ConsentMode, Dpop,
-    DpopMode, Issuer, Limits, LimitsClass,
+    DpopMode, Issuer,
 };
 pub use core::{
     Core, Discovered, Discovery, GpsiToSupi, LastChecked, Outlier, Purged, Registration, Tokens,
 };
 pub use feeds::{Callback, Feeds, IpDomainRule};
+pub use limits::{Allowance, Limits, LimitsClass};
 pub use load::{ConfigError, Layers};
 pub use ppid::{Ppid, PpidSecret};
 pub use telemetry::{Otlp, Telemetry};
@@ -303,6 +306,14 @@ pub enum LogFormat {
 }
 
 impl Config {
+    /// Every consumer that the operator names, in whichever section.
+    pub fn listed_consumers(&self) -> HashSet<String> {
+        let classes = self.limits.classes.values();
+        let in_classes = classes.flat_map(|class| &class.consumers);
+        let listed = in_classes.chain(&self.consent.exempt_consumers);
+        listed.cloned().collect()
+    }
+
     /// The effective configuration as TOML, the way `check` prints it.
     pub fn to_toml(&self) -> Result<String, toml::ser::Error> {
         toml::to_string_pretty(self)

@@ -14,6 +14,7 @@ impl Config {
         self.validate_api()?;
         self.validate_auth()?;
         self.validate_audit()?;
+        self.limits.validate()?;
         self.validate_deprecated()?;
         self.validate_ppid()?;
         self.validate_core()?;
@@ -141,7 +142,6 @@ impl Config {
                 "auth.dpop.replay_entries",
                 self.auth.dpop.replay_entries == 0,
             ),
-            ("limits.consumer_entries", self.limits.consumer_entries == 0),
         ] {
             if zero {
                 return Err(invalid(key, "must be greater than zero"));
@@ -280,6 +280,14 @@ impl Config {
         let (callback, feeds) = (&self.callback, &self.feeds);
         if let Some(tls) = &callback.tls {
             validate_listener(tls, "callback.tls.client_ca_file")?;
+        }
+        let is_elsewhere = callback.listen.is_some_and(|it| !it.ip().is_loopback());
+        if is_elsewhere && callback.tls.is_none() && !callback.allow_plain_http {
+            return Err(invalid(
+                "callback.listen",
+                "would carry subscribers and devices in clear: set callback.tls, or \
+                 callback.allow_plain_http = true where something in front does TLS",
+            ));
         }
         let is_all_addresses = callback.listen.is_some_and(|it| it.ip().is_unspecified());
         if is_all_addresses && callback.uri.is_none() {

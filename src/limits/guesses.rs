@@ -163,6 +163,25 @@ mod tests {
     }
 
     #[test]
+    fn a_flood_of_guesses_is_refused_and_leaves_as_many_as_may_be() {
+        let mut guesses = Guesses::new(100);
+        let mut told = 0;
+        for guess in 0..100_000 {
+            match guesses.take(guess, 7) {
+                Ok(Some(open)) if guess % 2 == 0 => guesses.was_wrong(open),
+                Ok(open) => {
+                    assert!(open.is_some(), "it is a new one");
+                }
+                Err(TooMany) => told += 1,
+            }
+        }
+        assert_eq!((guesses.made.len(), told), (100, 99_900));
+        assert!(guesses.made.capacity() < 400, "{}", guesses.made.capacity());
+        open(&mut guesses, 1, 8);
+        assert_eq!(guesses.made.len(), 1, "of an hour that has passed");
+    }
+
+    #[test]
     fn without_a_limit_nothing_is_remembered() {
         let mut guesses = Guesses::new(0);
         for guess in 0..1000 {

@@ -20,6 +20,7 @@ mod remembered;
 pub mod session;
 pub mod subscription;
 
+use std::pin::pin;
 use std::sync::Arc;
 
 use adapters::bsf::Bsf;
@@ -380,8 +381,11 @@ impl Walk<'_> {
 
     async fn by_identifier(&mut self, identifier: &Identifier) -> Result<Answer, LookupError> {
         let lookup = self.lookup;
-        let subscription = lookup.subscription_of(identifier, self.several, self.deadline);
-        let subscription = trace::stage("subscription", subscription).await?;
+        let subscription = {
+            // Pinned where it is made: moving it would copy some kilobytes.
+            let found = pin!(lookup.subscription_of(identifier, self.several, self.deadline));
+            trace::stage("subscription", found).await?
+        };
         self.permitted_device(subscription, Some(identifier)).await
     }
 
@@ -437,9 +441,12 @@ impl Walk<'_> {
                     .await?;
                 // One name from here on, whichever identifier was asked with.
                 *subscription = UeId::Supi(supi.clone());
-                let disclosure = self.lookup.consent.of(&supi, self.wanted, self.deadline);
-                let disclosure = trace::stage("consent", disclosure);
-                (disclosure.await?, Some(supi))
+                let disclosure = {
+                    let consent = &self.lookup.consent;
+                    let given = pin!(consent.of(&supi, self.wanted, self.deadline));
+                    trace::stage("consent", given).await?
+                };
+                (disclosure, Some(supi))
             }
         };
         if self.lookup.equipment.by_supi_alone() && matches!(subscription, UeId::Gpsi(_)) {
@@ -447,8 +454,10 @@ impl Walk<'_> {
             *subscription = UeId::Supi(supi.await?);
         }
         let equipments = &self.lookup.equipment;
-        let equipment = equipments.of(subscription, public_name, self.deadline);
-        let mut equipment = trace::stage("equipment", equipment).await?;
+        let mut equipment = {
+            let found = pin!(equipments.of(subscription, public_name, self.deadline));
+            trace::stage("equipment", found).await?
+        };
         let disclosure = match consenting {
             // A refusal that was told while the core was asked for the device.
             Some(supi) if self.lookup.consent.words_told() != consents_told => {

@@ -14,6 +14,8 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::Bytes;
+use futures_util::StreamExt as _;
+use futures_util::stream::FuturesUnordered;
 use http::header::CONTENT_LENGTH;
 use http::{HeaderValue, Method, Request, Response};
 use http_body_util::Full;
@@ -206,6 +208,8 @@ async fn serve_http1<S>(
         .max_header_size(MAX_HEADER_BYTES)
         .max_buf_size(MAX_HEADER_BYTES)
         .half_close(true)
+        // Answers are small: to copy one behind its headers is cheaper than a vectored write.
+        .writev(false)
         .serve_connection(
             io,
             service_fn(|request| {
@@ -214,11 +218,14 @@ async fn serve_http1<S>(
             }),
         );
     let mut connection = std::pin::pin!(connection);
+    let mut ends = ends(activity, service, stop);
     tokio::select! {
         biased;
         _ = connection.as_mut() => return,
-        () = activity.overdue(service.limits) => return service.metrics.timed_out.inc(),
-        () = stop.cancelled() => connection.as_mut().graceful_shutdown(),
+        Some(end) = ends.next() => match end {
+            End::Overdue => return service.metrics.timed_out.inc(),
+            End::Stopped => connection.as_mut().graceful_shutdown(),
+        }
     }
     tokio::select! {
         _ = connection.as_mut() => {}
@@ -250,11 +257,14 @@ async fn serve_http2<S>(
             })
         });
     let mut connection = std::pin::pin!(connection);
+    let mut ends = ends(activity, service, stop);
     tokio::select! {
         biased;
         _ = connection.as_mut() => return,
-        () = activity.overdue(service.limits) => service.metrics.timed_out.inc(),
-        () = stop.cancelled() => {}
+        Some(end) = ends.next() => match end {
+            End::Overdue => service.metrics.timed_out.inc(),
+            End::Stopped => {}
+        }
     }
     connection.as_mut().graceful_shutdown();
     // Nor is a client waited for that does not answer the GOAWAY.
@@ -262,6 +272,30 @@ async fn serve_http2<S>(
         _ = connection.as_mut() => {}
         () = activity.quiet() => {}
     }
+}
+
+/// Why a connection has to end.
+enum End {
+    /// Its client was slow or idle for too long.
+    Overdue,
+    /// The service stops.
+    Stopped,
+}
+
+/// Tells when the connection has to end. In a set, which looks at it when it was woken and not each
+/// time that a request wakes the connection.
+fn ends(
+    activity: &Activity,
+    service: &Service,
+    stop: CancellationToken,
+) -> FuturesUnordered<impl Future<Output = End>> {
+    let limits = service.limits;
+    FuturesUnordered::from_iter([async move {
+        tokio::select! {
+            () = activity.overdue(limits) => End::Overdue,
+            () = stop.cancelled() => End::Stopped,
+        }
+    }])
 }
 
 /// One request: counted, and refused where too many are in work.

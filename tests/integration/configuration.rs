@@ -55,6 +55,7 @@ fn a_refusal_names_the_key_and_the_line() {
             "[api]\nmultiple_identifiers = \"last\"",
             "multiple_identifiers",
         ),
+        ("[limits]\nconsumer_entries = 0", "consumer_entries"),
         ("[auth]\nmode = \"nobody\"", "mode"),
         ("bsf = [\"ftp://127.0.0.1\"]", "bsf"),
         ("nrf = [\"http://127.0.0.1:7777\"]", "core.nrf"),
@@ -251,6 +252,25 @@ fn no_issuer_speaks_for_the_consumers_of_another() {
 }
 
 #[test]
+fn a_consumer_is_in_one_class() {
+    let classes = |one: &str, other: &str| {
+        load(
+            &with(&format!(
+                "[limits.classes.gold]\nconsumers = {one}\n\
+                 [limits.classes.silver]\nconsumers = {other}"
+            )),
+            &[],
+        )
+    };
+    let refusal = classes(r#"["a", "shop"]"#, r#"["shop", "b"]"#).unwrap_err();
+    for said in ["limits.classes", "gold", "silver", "number 2", "line"] {
+        assert!(refusal.contains(said), "{said}: {refusal}");
+    }
+    assert!(!refusal.contains("shop"), "a value is shown: {refusal}");
+    assert!(classes(r#"["a", "a"]"#, r#"["A", "b"]"#).is_ok());
+}
+
+#[test]
 fn feeds_are_refused_without_what_they_stand_on() {
     const LISTEN: &str = "[callback]\nlisten = \"127.0.0.1:8443\"\n";
     const SMF: &str = "smf = [\"http://127.0.0.1:7777\"]\n";
@@ -277,7 +297,11 @@ fn feeds_are_refused_without_what_they_stand_on() {
             "callback.tls.client_ca_file",
         ),
         (
-            "[callback]\nlisten = \"0.0.0.0:8443\"".to_owned(),
+            "[callback]\nlisten = \"192.0.2.1:8443\"".to_owned(),
+            "callback.allow_plain_http",
+        ),
+        (
+            "[callback]\nlisten = \"0.0.0.0:8443\"\nallow_plain_http = true".to_owned(),
             "callback.uri",
         ),
         (format!("{LISTEN}uri = \"10.0.0.1:8443\""), "uri"),

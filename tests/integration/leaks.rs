@@ -5,7 +5,6 @@ use std::net::SocketAddr;
 use http::Method;
 use serde_json::{Value, json};
 
-use crate::feeds::support::subscriptions;
 use crate::support::client::{self, Ask, Connection};
 use crate::support::control::{GET_3GPP, GET_BINDINGS, UE_IP_INFO};
 use crate::support::process::{Service, file};
@@ -116,42 +115,13 @@ async fn everything_told(rig: &Rig, to: SocketAddr) -> String {
     told
 }
 
-/// What the core says unasked, and what others say in its place.
-async fn tell(rig: &Rig) {
-    let supi = "imsi-001010000000002";
-    let session = json!({"supi": supi, "pduSessionId": 9, "ipv4Addr": "198.51.100.7"});
-    rig.control.start_session(&session).await;
-    rig.control.release_session(&format!("{supi}:9")).await;
-    for subscription in subscriptions(rig.control).await {
-        let uri: http::Uri = subscription["callback"].as_str().unwrap().parse().unwrap();
-        let to = uri.authority().unwrap().as_str().parse().unwrap();
-        let mut connection = Connection::http2(to).await;
-        for path in [
-            "/callback/sessions/123456789",
-            "/callback/equipment/imsi-001010000000001",
-            uri.path(),
-        ] {
-            let body =
-                json!([{"gpsi": "msisdn-34600000002", "supi": supi, "notifId": "123456789"}]);
-            let notification = Ask::identifier(&body).path(path);
-            assert!(connection.try_send(&notification).await.unwrap().status >= 400);
-        }
-    }
-}
-
-const FEEDS: &str = "[callback]\nlisten = \"127.0.0.1:0\"\n\
-    [feeds]\nsessions = true\nequipment = true\n\
-    [[feeds.ip_domains]]\nip_domain = \"nat-a\"\nprefix = \"10.45.0.0/16\"\n";
-
-async fn nothing_personal_is_written(format: &str, feeds: &str) {
+async fn nothing_personal_is_written(format: &str) {
     let rig = Rig::start().await;
     let core = rig.core.core_addr();
     let text = format!(
         "[api]\nlisten = \"127.0.0.1:0\"\n[admin]\nlisten = \"127.0.0.1:0\"\n\
          [auth]\nmode = \"none\"\n[consent]\nmode = \"none\"\n\
          [core]\nudm = [\"http://{core}\"]\nbsf = [\"http://{core}\"]\nupf = [\"http://{core}\"]\n\
-         smf = [\"http://{core}\"]\n\
-         {feeds}\
          [cache]\nequipment = \"0s\"\nnone_found = \"0s\"\n\
          [log]\nlevel = \"trace,h2=trace,hyper=trace,adapters=trace\"\nformat = \"{format}\"\n"
     );
@@ -164,13 +134,6 @@ async fn nothing_personal_is_written(format: &str, feeds: &str) {
     })
     .await;
     let told = everything_told(&rig, api).await;
-    if !feeds.is_empty() {
-        eventually("the core can tell", async || {
-            (subscriptions(rig.control).await.len() == 2).then_some(())
-        })
-        .await;
-        tell(&rig).await;
-    }
     let metrics = client::metrics_without_fractions(admin).await;
     let ended = service.terminate().await;
     assert_eq!(ended.code, Some(0));
@@ -203,15 +166,10 @@ fn listener_address(line: &str, listener: &str) -> SocketAddr {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn nothing_personal_is_written_as_text() {
-    nothing_personal_is_written("text", "").await;
+    nothing_personal_is_written("text").await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn nothing_personal_is_written_as_json() {
-    nothing_personal_is_written("json", "").await;
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn nothing_personal_is_written_of_what_is_told() {
-    nothing_personal_is_written("text", FEEDS).await;
+    nothing_personal_is_written("json").await;
 }

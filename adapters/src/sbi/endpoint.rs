@@ -130,6 +130,14 @@ impl Slot {
         self.in_flight.load(Ordering::Relaxed) >= self.most_streams.load(Ordering::Relaxed)
     }
 
+    /// The streams under way, where they are more than half of those that the peer allows. Up to
+    /// there one connection is as good as another, and what is asked over one goes out in one write.
+    fn crowd(&self) -> usize {
+        let in_flight = self.in_flight.load(Ordering::Relaxed);
+        let most = self.most_streams.load(Ordering::Relaxed);
+        if in_flight > most / 2 { in_flight } else { 0 }
+    }
+
     fn connection(&self) -> MutexGuard<'_, Option<Occupant>> {
         self.connection
             .lock()
@@ -174,9 +182,9 @@ pub(super) struct Lease {
 }
 
 impl Lease {
-    /// A connection that takes new streams: one with room, one driven by the runtime that asks,
-    /// the least loaded, in this order. Streams beyond the peer's limit wait in h2 for their turn,
-    /// and the deadline of their request ends the wait.
+    /// A connection that takes new streams: one with room, one driven by the runtime that asks, the
+    /// first that is not crowded or else the least loaded, in this order. Streams beyond the peer's
+    /// limit wait in h2 for their turn, and the deadline of their request ends the wait.
     pub(super) fn take(member: Arc<Member>, is_probe: bool) -> Option<Self> {
         let endpoint = &member.endpoint;
         if endpoint.slots.is_empty() {
@@ -194,10 +202,7 @@ impl Lease {
         let take = |(number, slot): (usize, &Slot)| Some((number, slot.take()?));
         let (slot, (sender, is_first)) = numbered()
             .filter(|(_, slot)| slot.ready.load(Ordering::Acquire))
-            .min_by_key(|(_, slot)| {
-                let in_flight = slot.in_flight.load(Ordering::Relaxed);
-                (slot.is_full(), slot.driver.id() != here, in_flight)
-            })
+            .min_by_key(|(_, slot)| (slot.is_full(), slot.driver.id() != here, slot.crowd()))
             .and_then(take)
             // The chosen one was lost a moment ago.
             .or_else(|| numbered().find_map(take))?;

@@ -1,6 +1,7 @@
 //! One operation of a network function: the walk of a call from its path to its typed outcome,
 //! timed, counted, and told to whoever wants to see it.
 
+use std::pin::pin;
 use std::sync::Arc;
 
 use http::Method;
@@ -110,14 +111,17 @@ impl Operation {
             ..question
         };
         let mut status = None;
-        let answered = async {
-            let answer = self.client.ask(&question, deadline).await?;
-            status = Some(answer.status().as_u16());
-            read(&answer).inspect_err(|error| self.report(*error, &answer, steps))
+        let result = {
+            // Pinned where it is made: moving it would copy some kilobytes.
+            let answered = pin!(async {
+                let answer = self.client.ask(&question, deadline).await?;
+                status = Some(answer.status().as_u16());
+                read(&answer).inspect_err(|error| self.report(*error, &answer, steps))
+            });
+            timeout_at(deadline, answered)
+                .await
+                .unwrap_or(Err(Error::DeadlinePassed))
         };
-        let result = timeout_at(deadline, answered)
-            .await
-            .unwrap_or(Err(Error::DeadlinePassed));
         if let Some(span) = &mut span {
             self.describe(span, status, result.as_ref().err());
         }

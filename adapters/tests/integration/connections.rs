@@ -1,5 +1,6 @@
 //! How connections are opened, lost and replaced, and what that means for a request.
 
+use std::collections::HashSet;
 use std::time::Duration;
 
 use adapters::sbi::{Client, Error, NfType, Settings};
@@ -248,30 +249,48 @@ async fn the_last_client_closes_its_connections() {
 }
 
 #[tokio::test]
-async fn several_connections_are_opened_to_each_endpoint_and_share_the_load() {
+async fn a_connection_carries_all_until_it_is_half_full_and_the_next_one_stands_by() {
     let listener = listen().await;
-    let udm = udm(
-        &listener,
-        &Settings {
-            connections_per_endpoint: 3,
-            ..Settings::default()
-        },
-    );
+    let settings = Settings {
+        connections_per_endpoint: 3,
+        ..Settings::default()
+    };
+    let root = format!("http://{}", listener.local_addr().unwrap());
+    let (registry, metrics) = metrics();
+    let client = Client::new(NfType::Udm, vec![root.parse().unwrap()], &settings, metrics);
+    let udm = Udm::new(client);
     let mut peers = Vec::new();
     for _ in 0..3 {
-        let mut peer = Peer::accept(&listener).await;
+        let mut peer = Peer::accept_allowing(&listener, 4).await;
         peer.first_ping().await;
         peers.push(peer);
     }
     // Only connections that are established are given requests.
-    let client = udm.client().clone();
-    eventually("a connection", || client.has_answered()).await;
-    let calls: Vec<_> = (0..6).map(|_| call(&udm)).collect();
-    for _ in 0..2 {
-        for peer in &mut peers {
-            let stream = peer.request().await.unwrap();
-            peer.answer(stream, b"{}").await;
-        }
+    eventually("all take requests", || ready(&registry) == 3).await;
+    let mut calls = Vec::new();
+    let mut asked = Vec::new();
+    for _ in 0..9 {
+        calls.push(call(&udm));
+        let [a, b, c] = &mut peers[..] else {
+            unreachable!("three were accepted");
+        };
+        asked.push(tokio::select! {
+            stream = a.request() => (0, stream.unwrap()),
+            stream = b.request() => (1, stream.unwrap()),
+            stream = c.request() => (2, stream.unwrap()),
+        });
+    }
+    // More than half of four are three.
+    let connections: Vec<_> = asked.iter().map(|(peer, _)| *peer).collect();
+    let turns: Vec<_> = connections.chunks(3).collect();
+    assert!(
+        turns.iter().all(|turn| *turn == [turn[0]; 3]),
+        "{connections:?}"
+    );
+    let distinct: HashSet<_> = connections.iter().collect();
+    assert_eq!(distinct.len(), 3, "{connections:?}");
+    for (peer, stream) in asked {
+        peers[peer].answer(stream, b"{}").await;
     }
     for call in calls {
         assert!(registered(&call.await.unwrap()));

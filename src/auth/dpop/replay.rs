@@ -129,6 +129,42 @@ mod tests {
         assert_eq!(sizes, (2, 2, 2), "nothing is kept of what has ended");
     }
 
+    /// However many there are, and of however many consumers: as many as may be are remembered, none
+    /// of these is forgotten, the rest is turned away, and nothing is left when they have ended.
+    #[test]
+    fn a_flood_of_proofs_leaves_as_many_as_may_be() {
+        const MOST: usize = 1000;
+        let replay = Replay::new(MOST as u64);
+        let proof = |number: usize| {
+            let mut id = [0; 32];
+            id[..8].copy_from_slice(&number.to_be_bytes());
+            (id, consumer(&format!("invented-{}", number % 5000)))
+        };
+        let mut taken = Vec::new();
+        for number in 0..100_000 {
+            let (id, consumer) = proof(number);
+            let until = 100 + i64::try_from(number % 90).unwrap();
+            match replay.enter(id, &consumer, until, 50) {
+                Ok(()) => taken.push((number, until)),
+                full => assert_eq!(full, FULL),
+            }
+        }
+        assert_eq!(taken.len(), MOST);
+        for (number, until) in taken {
+            let (id, consumer) = proof(number);
+            let again = replay.enter(id, &consumer, until, 99);
+            assert_eq!(again, Err(Reason::ProofReplayed.into()));
+        }
+        let sizes = || {
+            let used = replay.used.lock().unwrap();
+            let ending: usize = used.ending.values().map(Vec::len).sum();
+            (used.all.len(), ending, used.held.len())
+        };
+        assert_eq!(sizes(), (MOST, MOST, MOST));
+        assert_eq!(replay.enter([9; 32], &consumer("shop"), 300, 200), Ok(()));
+        assert_eq!(sizes(), (1, 1, 1));
+    }
+
     #[test]
     fn one_consumer_leaves_room_for_the_others() {
         let replay = Replay::new(12);

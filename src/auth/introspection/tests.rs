@@ -1,10 +1,12 @@
 //! Against a small real issuer on loopback.
 
+use std::collections::HashSet;
+
 use serde_json::{Value, json};
 
 use super::*;
 use crate::auth::testing::{IssuerServer, TempFile, auth, issuer, metrics, request};
-use crate::auth::{AuthSetupError, Authenticator, unix_now};
+use crate::auth::{AuthSetupError, Authenticator, Judge, unix_now};
 use crate::config::{AuthMode, ClientTls, Issuer, SecretSource};
 
 const PATH: &str = "/introspect";
@@ -24,11 +26,19 @@ fn authenticator(mut issuers: Vec<Issuer>) -> Authenticator {
     }
     let mut auth = auth(issuers);
     auth.mode = AuthMode::Introspection;
-    Authenticator::new(&auth, metrics()).unwrap()
+    Authenticator::new(&auth, HashSet::new(), metrics()).unwrap()
 }
 
 async fn ask(authenticator: &Authenticator, token: &str) -> Result<String, AuthError> {
-    let deadline = Instant::now() + Duration::from_secs(5);
+    ask_within(authenticator, token, Duration::from_secs(5)).await
+}
+
+async fn ask_within(
+    authenticator: &Authenticator,
+    token: &str,
+    patience: Duration,
+) -> Result<String, AuthError> {
+    let deadline = Instant::now() + patience;
     let parts = request(&[("authorization", &format!("Bearer {token}"))]);
     let caller = authenticator.caller(&parts, deadline).await?;
     Ok(caller.consumer.as_str().to_owned())
@@ -159,6 +169,124 @@ async fn issuers_are_asked_in_order_and_all_must_be_heard_to_refuse() {
     assert_eq!(two.questions(PATH).len(), 4, "not asked about d");
 }
 
+/// An issuer that takes connections and says nothing, for as long as the listener is held.
+async fn mute(name: &str) -> (Issuer, tokio::net::TcpListener) {
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let mut issuer = issuer(name);
+    let url = format!("http://{}/", listener.local_addr().unwrap());
+    issuer.introspection_endpoint = Some(IssuerUrl::parse(&url).unwrap());
+    issuer.client_id = Some("bridge".to_owned());
+    (issuer, listener)
+}
+
+/// Wherever it stands, and however many tokens wait for it.
+#[tokio::test]
+async fn an_issuer_that_hangs_keeps_nobody_from_the_others() {
+    let server = IssuerServer::start().await;
+    server.answer(PATH, 200, &active());
+    let (hanging, _held) = mute("https://two.example").await;
+    let bridge = authenticator(vec![
+        hanging,
+        asked(&server, "https://one.example"),
+        mute("https://three.example").await.0,
+    ]);
+    let tokens: Vec<String> = (0..3 * MAX_QUESTIONS).map(|n| format!("t{n}")).collect();
+    let many = tokens.iter().map(|token| ask(&bridge, token));
+    for outcome in futures_util::future::join_all(many).await {
+        assert_eq!(outcome.as_deref(), Ok("shop"));
+    }
+}
+
+#[tokio::test]
+async fn an_issuer_that_hangs_may_be_the_one_that_knows() {
+    let server = IssuerServer::start().await;
+    server.answer(PATH, 200, &json!({"active": false}));
+    let (hanging, held) = mute("https://two.example").await;
+    let bridge = authenticator(vec![hanging, asked(&server, "https://one.example")]);
+    let hanging_up = async {
+        tokio::time::sleep(2 * HEAD_START).await;
+        drop(held);
+    };
+    let (outcome, ()) = tokio::join!(ask(&bridge, "a"), hanging_up);
+    assert_eq!(outcome, Err(SILENT));
+    assert_eq!(server.questions(PATH).len(), 1, "it was asked beside");
+}
+
+/// Each who waits holds a place among the requests in flight: one is enough to see whether it is well
+/// again.
+#[tokio::test]
+async fn an_issuer_that_went_on_hanging_keeps_only_one_waiting() {
+    let server = IssuerServer::start().await;
+    server.answer(PATH, 200, &json!({"active": false}));
+    let (hanging, _held) = mute("https://two.example").await;
+    let bridge = authenticator(vec![hanging, asked(&server, "https://one.example")]);
+    let patience = Duration::from_millis(1500);
+    let first = ask_within(&bridge, "first", patience).await;
+    assert_eq!(first, Err(AuthError::DeadlinePassed));
+    let tokens: Vec<String> = (0..50).map(|n| format!("t{n}")).collect();
+    let later = tokens.iter().map(|t| ask_within(&bridge, t, 2 * patience));
+    let outcomes = futures_util::future::join_all(later).await;
+    let waited = |it: &&Result<_, _>| **it == Err(AuthError::DeadlinePassed);
+    assert_eq!(outcomes.iter().filter(waited).count(), 1);
+    let silent = |it: &&Result<_, _>| **it == Err(SILENT);
+    assert_eq!(outcomes.iter().filter(silent).count(), 49);
+}
+
+/// By all who ask, and at once.
+#[tokio::test]
+async fn an_issuer_that_is_well_again_is_heard() {
+    let server = IssuerServer::start().await;
+    let bridge = authenticator(vec![asked(&server, "https://one.example")]);
+    assert_eq!(ask(&bridge, "a").await, Err(SILENT));
+    server.answer(PATH, 200, &active());
+    let many = ["a", "b", "c"].map(|token| ask(&bridge, token));
+    for outcome in futures_util::future::join_all(many).await {
+        assert_eq!(outcome.as_deref(), Ok("shop"));
+    }
+}
+
+/// Whatever is invented costs a question each, and no more memory than is said.
+#[tokio::test]
+async fn a_flood_of_tokens_leaves_memory_bounded() {
+    let server = IssuerServer::start().await;
+    server.answer(PATH, 200, &json!({"active": false}));
+    let bridge = authenticator(vec![asked(&server, "https://one.example")]);
+    let Judge::Issuer(introspection) = &bridge.judge else {
+        panic!("an issuer is asked");
+    };
+    let invented: Vec<String> = (0..REFUSAL_ENTRIES + 2000)
+        .map(|number| format!("invented-{number}"))
+        .collect();
+    for some in invented.chunks(500) {
+        let many = some.iter().map(|token| ask(&bridge, token));
+        for outcome in futures_util::future::join_all(many).await {
+            assert_eq!(outcome, Err(Reason::Inactive.into()));
+        }
+    }
+    introspection.refused.run_pending_tasks();
+    assert!(introspection.refused.entry_count() <= REFUSAL_ENTRIES);
+    assert_eq!(introspection.flights.under_way(), 0);
+    assert_eq!(bridge.known.entries(), 0);
+}
+
+/// Those who wait for an issuer that hangs do not all hold a connection to it.
+#[tokio::test]
+async fn only_so_many_questions_are_under_way() {
+    let (hanging, listener) = mute("https://one.example").await;
+    let bridge = Arc::new(authenticator(vec![hanging]));
+    let mut asking = tokio::task::JoinSet::new();
+    for number in 0..4 * MAX_QUESTIONS {
+        let bridge = bridge.clone();
+        asking.spawn(async move { ask(&bridge, &format!("invented-{number}")).await });
+    }
+    let mut held = Vec::new();
+    let patience = Duration::from_millis(500);
+    while let Ok(accepted) = tokio::time::timeout(patience, listener.accept()).await {
+        held.push(accepted.unwrap());
+    }
+    assert_eq!(held.len(), MAX_QUESTIONS);
+}
+
 #[tokio::test]
 async fn the_endpoint_can_come_from_the_metadata() {
     let server = IssuerServer::start().await;
@@ -180,12 +308,8 @@ async fn the_endpoint_can_come_from_the_metadata() {
 
 #[tokio::test]
 async fn the_deadline_of_the_request_holds() {
-    let silent = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let mut issuer = issuer("https://one.example");
-    let url = format!("http://{}/", silent.local_addr().unwrap());
-    issuer.introspection_endpoint = Some(IssuerUrl::parse(&url).unwrap());
-    issuer.client_id = Some("bridge".to_owned());
-    let bridge = authenticator(vec![issuer]);
+    let (hanging, _held) = mute("https://one.example").await;
+    let bridge = authenticator(vec![hanging]);
     let parts = request(&[("authorization", "Bearer a")]);
     let deadline = Instant::now() + Duration::from_millis(50);
     let outcome = bridge.caller(&parts, deadline).await;
@@ -202,7 +326,7 @@ async fn nobody_is_asked_without_saying_who_we_are() {
         let mut auth = auth(vec![issuer]);
         auth.mode = AuthMode::Introspection;
         auth.tls = ClientTls::default();
-        let outcome = Authenticator::new(&auth, metrics());
+        let outcome = Authenticator::new(&auth, HashSet::new(), metrics());
         assert!(matches!(outcome, Err(AuthSetupError::Identity { .. })));
     }
 }

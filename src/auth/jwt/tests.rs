@@ -1,6 +1,6 @@
 //! Hand-made tokens, good and bad, against the pure part: keys at hand, the time an argument.
 
-use std::sync::LazyLock;
+use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
 use aws_lc_rs::hmac;
@@ -28,7 +28,11 @@ fn verify_at(token: &str, algorithms: &[Algorithm], now: i64) -> Result<Grant, R
             issuer.consumer_claims = vec!["partner".to_owned()];
             issuer.consumer_prefix = "two:".to_owned();
         }
-        ClaimRules::new(&issuer, Duration::from_secs(LEEWAY.unsigned_abs()))
+        ClaimRules::new(
+            &issuer,
+            Duration::from_secs(LEEWAY.unsigned_abs()),
+            Arc::default(),
+        )
     });
     let sets = [&[RSA.jwk(), EC.jwk()][..], &[OTHER.jwk()]]
         .map(|jwks| json!({ "keys": jwks }).to_string())

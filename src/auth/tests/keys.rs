@@ -35,7 +35,7 @@ async fn keys_rotate_without_a_restart_and_outlive_their_issuer() {
     tokio::time::sleep(Duration::from_millis(250)).await;
     for (status, answer) in [
         (500, json!({})),
-        (200, json!({"keys": []})),
+        (200, json!({"keys": [1]})),
         (200, json!(1)),
     ] {
         server.answer("/jwks", status, &answer);
@@ -52,6 +52,46 @@ async fn keys_rotate_without_a_restart_and_outlive_their_issuer() {
     assert_eq!(refusal(&bridge, &remembered).await, None);
     let stranger = SigningKey::new(Algorithm::ES256);
     assert_eq!(refusal(&bridge, &token(&stranger)).await, NO_KEYS);
+}
+
+/// Ten minutes by the clock that everything here waits by, each second with a token that was never
+/// seen before. The schedule is the default one.
+#[tokio::test]
+async fn an_issuer_that_is_down_for_ten_minutes_costs_no_request() {
+    const OUTAGE: Duration = Duration::from_mins(10);
+    let (key, new) = (
+        SigningKey::new(Algorithm::ES256),
+        SigningKey::new(Algorithm::ES256),
+    );
+    let server = IssuerServer::start().await;
+    server.publish(&[&key]);
+    let metrics = metrics();
+    let auth = auth(vec![published(&server, NAME)]);
+    let bridge = Authenticator::new(&auth, HashSet::new(), metrics.clone()).unwrap();
+    assert_eq!(refusal(&bridge, &token(&key)).await, None);
+    let remembered = token(&key);
+    let address = server.address;
+    drop(server);
+    tokio::time::pause();
+    let began = Instant::now();
+    while began.elapsed() < OUTAGE {
+        assert_eq!(refusal(&bridge, &token(&key)).await, None);
+        assert_eq!(refusal(&bridge, &remembered).await, None);
+        tokio::time::advance(Duration::from_secs(1)).await;
+    }
+    tokio::time::resume();
+    // It was not merely left alone: the first refresh came after five minutes, then one every ten
+    // seconds.
+    let failed = metrics.issuer(NAME, "keys").failures();
+    assert!((20..=60).contains(&failed), "{failed} refreshes");
+    let server = IssuerServer::start_at(address).await;
+    server.publish(&[&key, &new]);
+    let end = Instant::now() + 2 * auth.keys_refresh_min;
+    while refusal(&bridge, &token(&new)).await.is_some() {
+        assert!(Instant::now() < end, "its new key is not found");
+        assert_eq!(refusal(&bridge, &token(&key)).await, None);
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
 }
 
 #[tokio::test]
@@ -73,6 +113,26 @@ async fn a_withdrawn_key_is_refused_and_its_remembered_tokens_are_not_for_long()
     assert_eq!(refusal(&bridge, &token(&old)).await, UNKNOWN);
     tokio::time::sleep(Duration::from_millis(250)).await;
     assert_eq!(refusal(&bridge, &remembered).await, UNKNOWN);
+}
+
+/// Its word, not a failure: nobody can be let in with a key that it does not stand for any more.
+#[tokio::test]
+async fn an_issuer_that_withdraws_all_its_keys_has_none() {
+    let key = SigningKey::new(Algorithm::ES256);
+    let mut for_others = SigningKey::new(Algorithm::ES256).jwk();
+    for_others["use"] = json!("enc");
+    for nothing in [json!({"keys": []}), json!({"keys": [for_others]})] {
+        let server = IssuerServer::start().await;
+        server.publish(&[&key]);
+        let mut auth = quick(vec![published(&server, NAME)]);
+        auth.keys_refresh = Duration::from_millis(50);
+        let bridge = start(&auth);
+        assert_eq!(refusal(&bridge, &token(&key)).await, None);
+        server.answer("/jwks", 200, &nothing);
+        eventually(&bridge, &key, UNKNOWN).await;
+        server.publish(&[&key]);
+        eventually(&bridge, &key, None).await;
+    }
 }
 
 #[tokio::test]
@@ -182,7 +242,7 @@ async fn keys_come_from_a_file_that_is_read_again() {
     let mut from_file = issuer(NAME);
     from_file.jwks_file = Some(file.0.clone());
     let auth = quick(vec![from_file]);
-    let outcome = Authenticator::new(&auth, metrics());
+    let outcome = Authenticator::new(&auth, HashSet::new(), metrics());
     assert!(matches!(outcome, Err(AuthSetupError::Keys { .. })));
     write(&[&old]);
     let bridge = start(&auth);

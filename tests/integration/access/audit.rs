@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use pei_bridge::config::{Audit, AuditFailure, AuditSink, ConsentMode, GpsiToSupi, SecretSource};
 use serde_json::{Value, json};
 
+use super::keys::{SigningKey, claims, issuer_with};
 use super::support::{Settings, ask_number, guarded, serve, token_for, token_of};
 use crate::support::client::{Ask, Connection};
 use crate::support::control::{GET_3GPP, GET_UC_DATA};
@@ -332,6 +333,25 @@ async fn standard_output_has_the_audit_and_nothing_else() {
     }
 }
 
+/// A disk that is full must not be followed by a log that is.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_sink_that_cannot_be_written_is_said_once() {
+    let rig = guarded(|_| {}).await;
+    let settings = Settings {
+        audit: "sink = \"file\"\nfile = \"/dev/full\"\non_failure = \"count\"",
+        ..Settings::default()
+    };
+    let served = serve(&rig, &settings).await;
+    let mut connection = Connection::http1(served.api).await;
+    let ask = Ask::any().bearer(&token_of(&rig, "shop").await);
+    for _ in 0..20 {
+        connection.send(&ask).await.is_imei("490154203237518");
+    }
+    let ended = served.service.terminate().await;
+    let said = ended.stderr.matches("the audit cannot be written").count();
+    assert_eq!(said, 1, "{}", ended.stderr);
+}
+
 /// Nobody reads the pipe, which fills: requests are answered all the same, one way or the other.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_sink_that_hangs_does_not_hang_requests() {
@@ -423,6 +443,45 @@ async fn a_request_that_its_client_gives_up_is_recorded() {
     assert_eq!(line["consumer"], "shop", "{line}");
     assert!(line["subscriber"].is_string(), "{line}");
     assert_eq!(line["fields"], json!([]), "{line}");
+}
+
+/// Where nothing but the subject names the consumer, and it is written like a subscriber, nobody is
+/// named: unless the operator knows it for a consumer.
+#[tokio::test]
+async fn a_subscriber_is_no_consumer() {
+    let key = SigningKey::ecdsa();
+    let path = file(".audit", "");
+    let rig = guarded(|config| {
+        config.audit = to_file(&path);
+        config.auth.issuers = vec![issuer_with(&[&key])];
+        config.consent.exempt_consumers = vec!["4600000009".to_owned()];
+    })
+    .await;
+    let token = |name: &str, id: &str| {
+        let mut claims = claims();
+        claims.as_object_mut().unwrap().remove("client_id");
+        claims["sub"] = json!("subject");
+        claims[name] = json!(id);
+        key.sign(&claims)
+    };
+    for (name, id, consumer) in [
+        ("sub", "34600000002", None),
+        ("sub", "001010000000001", None),
+        ("sub", "somebody@domain.com", None),
+        ("sub", "4600000009", Some("4600000009")),
+        ("sub", "shop", Some("shop")),
+        ("client_id", "34600000003", Some("34600000003")),
+        ("azp", "app@partner.example", Some("app@partner.example")),
+    ] {
+        let line = line_of(&rig, &path, ask_number("123456789", &token(name, id))).await;
+        let named = line.get("consumer").and_then(Value::as_str);
+        assert_eq!(named, consumer, "{line}");
+        assert_eq!(line["decision"] == "disclosed", consumer.is_some());
+    }
+    let text = std::fs::read_to_string(&path).unwrap();
+    for personal in ["34600000002", "001010000000001", "somebody"] {
+        assert!(!text.contains(personal), "{text}");
+    }
 }
 
 /// Whoever has no token writes a line now and then, and all are counted.

@@ -6,14 +6,17 @@ use std::fmt::Write as _;
 
 use base64::Engine as _;
 use serde_json::{Value, json};
+use simcore::{NfType, Options};
 
 use super::keys::{Publisher, SigningKey, now};
-use super::support::{AUDIENCE, Settings, guarded, serve};
-use crate::support::Rig;
+use super::mixture::{mixture, tokens};
+use super::support::{AUDIENCE, Served, Settings, guarded, guarded_with, serve};
+use crate::feeds::support::subscriptions;
 use crate::support::client::{self, Ask, Connection};
 use crate::support::control::{GET_3GPP, GET_BINDINGS, GET_UC_DATA, TRANSLATE, UE_IP_INFO};
 use crate::support::process::file;
-use crate::versions::support::{VERSIONS, ask, body, token, token_for, token_of};
+use crate::support::{Rig, eventually};
+use crate::versions::support::{VERSIONS, ask};
 
 const REQUESTS: usize = 10_000;
 /// A part of a token that is this long gives it away.
@@ -50,71 +53,6 @@ const PERSONAL: [&str; 23] = [
     "ipport:",
 ];
 
-/// So many that they meet every operation and every token: no divisor in common with theirs.
-fn devices() -> [Option<Value>; 19] {
-    let address = |port: u32| json!({"publicAddress": "84.125.93.10", "publicPort": port});
-    [
-        json!({"phoneNumber": "+123456789"}),
-        json!({"phoneNumber": "34600000002"}),
-        json!({"phoneNumber": "+34600000002"}),
-        json!({"phoneNumber": "+34600000006"}),
-        json!({"phoneNumber": "+34999999999"}),
-        json!({"phoneNumber": "34600000002x"}),
-        json!({"networkAccessIdentifier": "123456789@domain.com"}),
-        json!({"networkAccessIdentifier": "sensor-17@iot.example.com"}),
-        json!({"networkAccessIdentifier": "sensor-17@iot@example.com"}),
-        json!({"ipv6Address": "2001:db8:85a3:8d3:1319:8a2e:370:7344"}),
-        json!({"ipv6Address": "2001:db8::/64"}),
-        json!({"ipv4Address": address(59_765)}),
-        json!({"ipv4Address": address(597_650)}),
-        json!({"ipv4Address": {"publicAddress": "84.125.93.10", "privateAddress": "10.45.0.1"}}),
-        json!({"ipv4Address": {"publicAddress": "198.51.100.7", "publicPort": 4000}}),
-        // Where the answer names the identifier that was used.
-        json!({"phoneNumber": "+123456789", "networkAccessIdentifier": "123456789@domain.com"}),
-        json!({"phoneNumber": "+123456789", "networkAccessIdentifier": "sensor-17@iot.example.com"}),
-        json!({"phoneNumber": "+34600000002", "other": "imsi-001010000000001"}),
-        Value::Null,
-    ]
-    .map(|device| (!device.is_null()).then_some(device))
-}
-
-/// What a consumer takes the device for: right, wrong, and of the wrong form.
-const PROVIDED: [(&str, &str); 7] = [
-    ("IMEI", "490154203237518"),
-    ("IMEI", "356938035643800"),
-    ("IMEI", "990000862471854"),
-    ("IMEISV", "4901542032375180"),
-    ("IMEISV", "3569380356438001"),
-    ("TAC", "35693803"),
-    ("IMEI", "4901542032375x"),
-];
-
-/// Good ones, three-legged ones, and bad ones of each kind.
-async fn tokens(rig: &Rig) -> Vec<String> {
-    let mut tokens = vec![token_of(rig, "shop").await, token_of(rig, "police").await];
-    for hint in [
-        "tel:+123456789",
-        "ipport:84.125.93.10:59765",
-        "tel:+34999999999",
-    ] {
-        tokens.push(token_for(rig, hint).await);
-    }
-    for form in [
-        "expires_in=-60",
-        "not_before=600",
-        "issuer=http://other",
-        "audience=other",
-        "key=unknown",
-        "alg=ES256",
-        "login_hint=tel:34600000002",
-    ] {
-        tokens.push(token(rig, &format!("client_id=shop&{form}")).await);
-    }
-    tokens.push(rig.control.token("client_id=shop&scope=openid").await);
-    tokens.push(tokens[0].chars().rev().collect());
-    tokens
-}
-
 /// What consumers were told.
 #[derive(Default)]
 struct Told {
@@ -124,6 +62,14 @@ struct Told {
     ppids: BTreeSet<String>,
     /// Every version and operation that was answered.
     answered: BTreeSet<(&'static str, &'static str)>,
+}
+
+impl Told {
+    fn add(&mut self, other: Self) {
+        self.beside.extend(other.beside);
+        self.ppids.extend(other.ppids);
+        self.answered.extend(other.answered);
+    }
 }
 
 /// Requests of one consumer after the other.
@@ -149,50 +95,6 @@ async fn asked(mut connection: Connection, asks: Vec<Ask>) -> Told {
     told
 }
 
-/// The mixture; `round` shifts what is combined with what.
-fn mixture(tokens: &[String], round: usize, count: usize) -> Vec<Ask> {
-    let devices = devices();
-    let targets = || {
-        VERSIONS
-            .iter()
-            .flat_map(|(version, operations)| operations.iter().map(move |it| (*version, *it)))
-    };
-    let one = |index: usize| {
-        let number = round * count + index;
-        let (version, operation) = targets().cycle().nth(number % targets().count()).unwrap();
-        let device = devices[number % devices.len()].as_ref();
-        let mut body = body(version, operation, device);
-        if operation == "match-identifier" {
-            let (kind, value) = PROVIDED[number / 11 % PROVIDED.len()];
-            body["providedIdentifierType"] = json!(kind);
-            body["providedIdentifier"] = json!(value);
-        }
-        let ask = Ask::of(version, operation, &body);
-        let token = &tokens[number % tokens.len()];
-        match number % 41 {
-            0 => ask,
-            1 => ask.bearer(token).bearer(token),
-            2 => ask.header("authorization", format!("Basic {token}")),
-            3 => {
-                let path = format!("{}?access_token={token}", ask.path);
-                ask.path(&path)
-            }
-            // A correlator in no version.
-            4 => ask.bearer(token).header("x-correlator", "+34600000002"),
-            5 => ask.bearer(token).header("accept", "x/123456789"),
-            6 => ask
-                .path(&format!("/device-identifier/{version}/123456789"))
-                .bearer(token),
-            7 => ask.bearer(token).header("cookie", token.clone()),
-            8 => ask
-                .path(&format!("/device-identifier/123456789/{operation}"))
-                .bearer(token),
-            _ => ask.bearer(token),
-        }
-    };
-    (0..count).map(one).collect()
-}
-
 /// Where one of the pieces stands in a text. Only runs of the alphabet of tokens can hold one.
 fn token_in(text: &str, pieces: &HashSet<&[u8]>) -> Option<String> {
     let of_tokens = |c: char| c.is_ascii_alphanumeric() || c == '-' || c == '_';
@@ -208,35 +110,20 @@ fn token_in(text: &str, pieces: &HashSet<&[u8]>) -> Option<String> {
     runs.iter().find(tells).map(|run| (*run).to_owned())
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn ten_thousand_requests_leave_nothing_personal_behind() {
-    let rig = guarded(|_| {}).await;
-    let audit_file = file(".audit", "");
-    let key_file = file(".key", KEY);
-    let more = format!(
-        "[consent]\nexempt_consumers = [\"police\"]\n\
-         [cache]\nequipment = \"5ms\"\nconsent = \"5ms\"\nnone_found = \"5ms\"\n\
-         [limits.classes.slow]\nconsumers = [\"shop\"]\nrequests_per_second = 500\n\
-         distinct_subscribers_per_hour = 8\nmismatches_per_hour = 2\n\
-         [[ppid.secrets]]\nid = \"only\"\nsecret = {{ file = \"{}\" }}\n",
-        file(".secret", PPID_SECRET).display()
-    );
-    let audit = format!(
-        "sink = \"file\"\nfile = \"{}\"\npseudonym_key = {{ file = \"{}\" }}\n\
-         unauthenticated_per_second = 0",
-        audit_file.display(),
-        key_file.display()
-    );
-    let settings = Settings {
-        api: "request_timeout = \"1s\"",
-        audit: &audit,
-        log: "level = \"trace,h2=trace,hyper=trace,adapters=trace,rustls=trace\"",
-        more: &more,
-        issuers: None,
-    };
-    let served = serve(&rig, &settings).await;
-    let tokens = tokens(&rig).await;
-    let faults = [
+/// How a bridge is wired up that is scanned.
+#[derive(Default)]
+struct Wiring {
+    /// How it finds the core; absent: by its address.
+    core: Option<String>,
+    /// More sections of its configuration.
+    more: &'static str,
+    /// What fails beside the questions about devices.
+    failing: &'static [&'static str],
+}
+
+/// What fails in the last rounds, each in one of them. Nothing that a core says may be repeated.
+fn faults() -> [Value; 7] {
+    [
         json!({"status": 403, "cause": "MSISDN_34600000002"}),
         json!({"status": 404, "cause": "imsi-001010000000001"}),
         json!({"status": 503, "retryAfter": 1}),
@@ -244,37 +131,52 @@ async fn ten_thousand_requests_leave_nothing_personal_behind() {
         json!({"mode": "truncate"}),
         json!({"mode": "reset"}),
         json!({"mode": "goaway"}),
-    ];
-    let rounds = 10;
-    let workers = 4;
-    let each = REQUESTS / rounds / workers;
+    ]
+}
+
+const ROUNDS: usize = 10;
+const WORKERS: usize = 4;
+
+/// Asks ten thousand times, while what is asked for changes in each round, and scans all that was
+/// written. Gives the metrics.
+async fn scan(rig: &Rig, wiring: &Wiring, change: impl AsyncFn(usize, &Served)) -> String {
+    let audit_file = file(".audit", "");
+    let more = format!(
+        "[consent]\nexempt_consumers = [\"police\"]\n\
+         [cache]\nequipment = \"5ms\"\nconsent = \"5ms\"\nnone_found = \"5ms\"\n\
+         [limits.classes.slow]\nconsumers = [\"shop\"]\nrequests_per_second = 500\n\
+         distinct_subscribers_per_hour = 8\nmismatches_per_hour = 2\n\
+         [[ppid.secrets]]\nid = \"only\"\nsecret = {{ file = \"{}\" }}\n{}",
+        file(".secret", PPID_SECRET).display(),
+        wiring.more
+    );
+    let audit = format!(
+        "sink = \"file\"\nfile = \"{}\"\npseudonym_key = {{ file = \"{}\" }}\n\
+         unauthenticated_per_second = 0",
+        audit_file.display(),
+        file(".key", KEY).display()
+    );
+    let settings = Settings {
+        api: "request_timeout = \"1s\"",
+        audit: &audit,
+        log: "level = \"trace,h2=trace,hyper=trace,adapters=trace,rustls=trace\"",
+        more: &more,
+        issuers: None,
+        core: wiring.core.as_deref(),
+    };
+    let served = serve(rig, &settings).await;
+    let tokens = tokens(rig).await;
     let mut told = Told::default();
-    for round in 0..rounds {
+    for round in 0..ROUNDS {
         rig.control.clear_faults().await;
+        change(round, &served).await;
         // The first rounds go well.
-        if let Some(fault) = round.checked_sub(rounds - faults.len()) {
-            for operation in [GET_3GPP, GET_BINDINGS, GET_UC_DATA, TRANSLATE, UE_IP_INFO] {
-                let mut fault = faults[fault].clone();
-                fault["probability"] = json!(0.5);
-                rig.control.fault(operation, &fault).await;
-            }
+        if let Some(fault) = round.checked_sub(ROUNDS - faults().len()) {
+            fail(rig, &faults()[fault], wiring.failing).await;
         }
-        let mut asking = Vec::new();
-        for worker in 0..workers {
-            let connection = match worker % 2 {
-                0 => Connection::http1(served.api).await,
-                _ => Connection::http2(served.api).await,
-            };
-            let asks = mixture(&tokens, round * workers + worker, each);
-            asking.push(tokio::spawn(asked(connection, asks)));
-        }
-        for task in asking {
-            let one = task.await.unwrap();
-            told.beside.extend(one.beside);
-            told.ppids.extend(one.ppids);
-            told.answered.extend(one.answered);
-        }
+        told.add(asked_by_all(&served, &tokens, round).await);
     }
+    rig.control.clear_faults().await;
     let metrics = client::metrics_without_fractions(served.admin).await;
     let ended = served.service.terminate().await;
     assert_eq!(ended.code, Some(0));
@@ -290,10 +192,6 @@ async fn ten_thousand_requests_leave_nothing_personal_behind() {
     let operations = VERSIONS.iter().map(|(_, operations)| operations.len());
     assert_eq!(told.answered.len(), operations.sum::<usize>());
     assert!(told.ppids.len() > 1, "{:?}", told.ppids);
-    let pieces: HashSet<&[u8]> = tokens
-        .iter()
-        .flat_map(|token| token.as_bytes().chunks_exact(PIECE))
-        .collect();
     let beside = told.beside.into_iter().collect::<Vec<_>>().join("\n");
     let places = [
         ("an error or a head", &beside),
@@ -302,12 +200,185 @@ async fn ten_thousand_requests_leave_nothing_personal_behind() {
         ("standard error", &ended.stderr),
         ("standard output", &ended.stdout),
     ];
+    is_silent(&places, &tokens, &told.ppids);
+    metrics
+}
+
+/// Half of all answers of the core are wrong in this way.
+async fn fail(rig: &Rig, fault: &Value, more: &[&str]) {
+    let mut fault = fault.clone();
+    fault["probability"] = json!(0.5);
+    let asked = [GET_3GPP, GET_BINDINGS, GET_UC_DATA, TRANSLATE, UE_IP_INFO];
+    for operation in asked.iter().chain(more) {
+        rig.control.fault(operation, &fault).await;
+    }
+}
+
+/// One round of requests, over connections of both protocols.
+async fn asked_by_all(served: &Served, tokens: &[String], round: usize) -> Told {
+    let each = REQUESTS / ROUNDS / WORKERS;
+    let mut asking = Vec::new();
+    for worker in 0..WORKERS {
+        let connection = match worker % 2 {
+            0 => Connection::http1(served.api).await,
+            _ => Connection::http2(served.api).await,
+        };
+        let asks = mixture(tokens, round * WORKERS + worker, each);
+        asking.push(tokio::spawn(asked(connection, asks)));
+    }
+    let mut told = Told::default();
+    for task in asking {
+        told.add(task.await.unwrap());
+    }
+    told
+}
+
+/// No place tells anything personal, a secret, a token or the name of a device.
+fn is_silent(places: &[(&str, &String)], tokens: &[String], ppids: &BTreeSet<String>) {
+    let pieces: HashSet<&[u8]> = tokens
+        .iter()
+        .flat_map(|token| token.as_bytes().chunks_exact(PIECE))
+        .collect();
     for (place, text) in places {
         check(place, text);
         let token = token_in(text, &pieces);
         assert!(token.is_none(), "{place} tells a token: {token:?}");
-        for ppid in &told.ppids {
+        for ppid in ppids {
             assert!(!text.contains(ppid), "{place} tells the name of a device");
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn ten_thousand_requests_leave_nothing_personal_behind() {
+    let rig = guarded(|_| {}).await;
+    scan(&rig, &Wiring::default(), async |_, _| {}).await;
+}
+
+/// A core whose functions are found at its NRF, and that tells of everything that changes.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_core_that_is_discovered_and_tells_of_changes_leaves_nothing_behind_either() {
+    let options = Options {
+        instances: vec![
+            (NfType::Nrf, 1),
+            (NfType::Udm, 2),
+            (NfType::Bsf, 1),
+            (NfType::Upf, 1),
+            (NfType::Smf, 2),
+        ],
+        ..Options::default()
+    };
+    let rig = guarded_with(options, |_| {}).await;
+    let instances = rig.core.instances().iter();
+    let nrf = instances.clone().find(|one| one.nf_type == NfType::Nrf);
+    let udm = instances.clone().find(|one| one.nf_type == NfType::Udm);
+    let wiring = Wiring {
+        core: Some(format!(
+            "nrf = [\"http://{}\"]\n[core.registration]\nipv4_addresses = [\"127.0.0.1\"]\n\
+             [core.tokens]\nenabled = true\n[core.discovery]\nlongest_period = \"500ms\"",
+            nrf.unwrap().address
+        )),
+        more: "[callback]\nlisten = \"127.0.0.1:0\"\n[feeds]\nsessions = true\nequipment = true\n\
+               consent = true\ncheck_interval = \"200ms\"\n[[feeds.ip_domains]]\n\
+               ip_domain = \"nat-a\"\nprefix = \"10.45.0.0/16\"\n",
+        failing: &[
+            "SearchNFInstances",
+            "CreateEeSubscription",
+            "CreateIndividualSubcription",
+            "Subscribe",
+            "Modify",
+            "AccessTokenRequest",
+            "UpdateNFInstance",
+        ],
+    };
+    let metrics = scan(&rig, &wiring, async |round, served: &Served| {
+        if round == 0 {
+            until_told(served).await;
+        }
+        let restart = if round % 3 == 2 { udm } else { None };
+        change_everything(&rig, round, restart.map(|udm| udm.id.as_str())).await;
+        // A forged one breaks a feed: there is something to be told before.
+        if round > 4 {
+            forge(&rig).await;
+        }
+    })
+    .await;
+    // All of it had something to say.
+    for told in [
+        "pei_bridge_feed_events_total{feed=\"equipment\",outcome=\"applied\"}",
+        "pei_bridge_feed_events_total{feed=\"sessions\",outcome=\"applied\"}",
+        "pei_bridge_feed_events_total{feed=\"consent\",outcome=\"applied\"}",
+        "pei_bridge_feed_events_total{feed=\"equipment\",outcome=\"unusable\"}",
+        "pei_bridge_session_table_requests_total{outcome=\"hit\"}",
+        "pei_bridge_callback_requests_total{outcome=\"unknown\"}",
+        "pei_bridge_callback_requests_total{outcome=\"malformed\"}",
+    ] {
+        let count = metrics.lines().find_map(|line| line.strip_prefix(told));
+        assert_ne!(count.map(str::trim), Some("0"), "{told}");
+        assert!(count.is_some(), "{told}");
+    }
+    assert!(rig.control.count("SearchNFInstances").await > 0);
+}
+
+/// Waits until the feeds are believed.
+async fn until_told(served: &Served) {
+    let trusted = "pei_bridge_session_table_smfs{state=\"trusted\"} 2";
+    let live = "pei_bridge_feed_subscriptions{feed=\"equipment\"}";
+    eventually("the feeds are live", async || {
+        let (_, metrics) = client::get(served.admin, "/metrics").await;
+        let equipment = metrics.lines().find_map(|line| line.strip_prefix(live));
+        let is_live = equipment.is_some_and(|count| count.trim() != "0");
+        (is_live && metrics.contains(trusted)).then_some(())
+    })
+    .await;
+}
+
+/// Devices, consents and sessions change, and an instance may go and come.
+async fn change_everything(rig: &Rig, round: usize, restart: Option<&str>) {
+    const FIRST: &str = "imsi-001010000000001";
+    let control = rig.control;
+    let pei = [
+        "imeisv-4901542032375180",
+        "imei-356938035643800",
+        "imei-35693803564380",
+    ];
+    control.swap_device(FIRST, pei[round % pei.len()]).await;
+    let consent = ["CONSENT_NOT_GIVEN", "CONSENT_GIVEN"][round % 2];
+    control
+        .consent("imsi-001010000000002", &json!({"NW_CAP_EXPOSURE": consent}))
+        .await;
+    let session = json!({"supi": "imsi-001010000000002", "pduSessionId": 7,
+        "dnn": "internet", "snssai": {"sst": 1}, "ipv4Addr": "10.45.0.77", "ipDomain": "nat-a",
+        "ipv6Prefix": "2001:db8:77::/64"});
+    control.start_session(&session).await;
+    control.release_session("imsi-001010000000002:7").await;
+    if let Some(instance) = restart {
+        control.order(instance, "restart").await;
+    }
+}
+
+/// Somebody who knows the names of the subscriptions, or does not, sends notifications.
+async fn forge(rig: &Rig) {
+    let forged = [
+        json!([{"referenceId": 1, "eventType": "CHANGE_OF_SUPI_PEI_ASSOCIATION",
+            "gpsi": "msisdn-34600000002", "report": {"newPei": "imei-356938035643800"}}]),
+        json!({"notifId": "34600000002", "eventNotifs": [{"event": "PDU_SES_EST",
+            "supi": "imsi-001010000000001", "adIpv4Addr": "10.45.0.1"}]}),
+        json!("imsi-001010000000001"),
+    ];
+    for told in subscriptions(rig.control).await {
+        let uri: http::Uri = told["callback"].as_str().unwrap().parse().unwrap();
+        let address = uri.authority().unwrap().as_str().parse().unwrap();
+        let mut connection = Connection::http2(address).await;
+        for path in [
+            uri.path(),
+            "/callback/equipment/34600000002",
+            "/imsi-001010000000001",
+        ] {
+            for body in &forged {
+                let ask = Ask::identifier(body).path(path);
+                let _ = connection.try_send(&ask).await;
+            }
         }
     }
 }

@@ -73,7 +73,7 @@ async fn beyond_rate_and_burst_is_429() {
 }
 
 /// Waits where the hour, or with it the day, is about to end: what is counted begins anew then.
-async fn within_the_hour() {
+pub async fn within_the_hour() {
     let left = i64::from(HOUR) - Timestamp::now().as_second().rem_euclid(i64::from(HOUR));
     if left < LONGEST_TEST {
         let left = u64::try_from(left).unwrap();
@@ -210,7 +210,7 @@ async fn classes_have_limits_of_their_own() {
     within_the_hour().await;
     let class = |consumers: &[&str], requests_per_day| LimitsClass {
         consumers: consumers.iter().map(|it| (*it).to_owned()).collect(),
-        requests_per_day,
+        requests_per_day: Some(requests_per_day),
         ..LimitsClass::default()
     };
     let rig = guarded(|config| {

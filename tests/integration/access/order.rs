@@ -84,7 +84,7 @@ async fn of_two_faults_the_earlier_one_is_answered() {
     let rig = guarded(|config| {
         let poor = pei_bridge::config::LimitsClass {
             consumers: vec!["poor".to_owned()],
-            requests_per_day: 1,
+            requests_per_day: Some(1),
             ..Default::default()
         };
         config.limits.classes.insert("poor".to_owned(), poor);

@@ -78,6 +78,8 @@ pub struct Settings<'a> {
     pub more: &'a str,
     /// An issuer of its own instead of the one beside the core.
     pub issuers: Option<&'a str>,
+    /// How the core is found, instead of by its address.
+    pub core: Option<&'a str>,
 }
 
 /// The real binary.
@@ -95,11 +97,13 @@ pub async fn serve(rig: &Rig, settings: &Settings<'_>) -> Served {
         "[[auth.issuers]]\nissuer = \"{issuer}\"\naudience = \"{AUDIENCE}\"\n\
          jwks_uri = \"{issuer}/jwks\"\n"
     );
+    let at_its_address =
+        format!("udm = [\"http://{core}\"]\nbsf = [\"http://{core}\"]\nupf = [\"http://{core}\"]");
     let text = format!(
         "[api]\nlisten = \"127.0.0.1:0\"\n{}\n[admin]\nlisten = \"127.0.0.1:0\"\n\
-         [core]\nudm = [\"http://{core}\"]\nbsf = [\"http://{core}\"]\nupf = [\"http://{core}\"]\n\
-         [audit]\n{}\n[log]\nformat = \"text\"\n{}\n{}\n{}",
+         [core]\n{}\n[audit]\n{}\n[log]\nformat = \"text\"\n{}\n{}\n{}",
         settings.api,
+        settings.core.unwrap_or(&at_its_address),
         settings.audit,
         settings.log,
         settings.more,

@@ -58,7 +58,8 @@ async fn a_quota_is_named_so_from_v0_2_on() {
         limits.distinct_subscribers_per_hour = 1;
         let class = pei_bridge::config::LimitsClass {
             consumers: vec!["daily".to_owned()],
-            requests_per_day: 1,
+            requests_per_day: Some(1),
+            distinct_subscribers_per_hour: Some(0),
             ..Default::default()
         };
         limits.classes = [("daily".to_owned(), class)].into();
