@@ -453,16 +453,19 @@ impl Walk<'_> {
             let supi = self.lookup.subscription.supi(subscription, self.deadline);
             *subscription = UeId::Supi(supi.await?);
         }
-        let equipment = {
-            let equipment = &self.lookup.equipment;
-            let found = pin!(equipment.of(subscription, public_name, self.deadline));
+        let equipments = &self.lookup.equipment;
+        let mut equipment = {
+            let found = pin!(equipments.of(subscription, public_name, self.deadline));
             trace::stage("equipment", found).await?
         };
         let disclosure = match consenting {
             // A refusal that was told while the core was asked for the device.
             Some(supi) if self.lookup.consent.words_told() != consents_told => {
                 let disclosure = self.lookup.consent.of(&supi, self.wanted, self.deadline);
-                disclosure.await?
+                let disclosure = disclosure.await?;
+                // And another device, while it was asked for consent.
+                equipment = equipments.remembered(subscription).unwrap_or(equipment);
+                disclosure
             }
             Some(_) | None => disclosure,
         };
