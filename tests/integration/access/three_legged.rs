@@ -66,6 +66,13 @@ async fn refusals_do_not_tell_subscriptions_apart() {
         let ask = Ask::identifier(&json!({ "phoneNumber": number })).bearer(&token);
         told.push(rig.bridge.send(&ask).await.json());
     }
+    // Nor does the token's own device behind it make a difference.
+    for number in ["34600000002", "34999999999"] {
+        let own = "123456789@domain.com";
+        let both = json!({ "phoneNumber": number, "networkAccessIdentifier": own });
+        let ask = Ask::identifier(&both).bearer(&token);
+        told.push(rig.bridge.send(&ask).await.json());
+    }
     assert!(told.windows(2).all(|two| two[0] == two[1]), "{told:?}");
     assert_eq!(rig.control.count("Get3GppRegistration").await, 0);
     assert_eq!(rig.control.count("GetUcData").await, 0);
