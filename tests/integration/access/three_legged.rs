@@ -117,6 +117,16 @@ async fn the_tokens_device_beside_another_opens_no_door() {
         .send(&Ask::identifier(&own_first).bearer(&token))
         .await;
     answer.is_imei("490154203237518");
+    // An address that nobody has at the moment is nobody's name, and gives way.
+    let nobody_first = json!({
+        "ipv6Address": "2001:db8:dead::1",
+        "ipv4Address": {"publicAddress": "84.125.93.10", "publicPort": 59_765},
+    });
+    let answer = rig
+        .bridge
+        .send(&Ask::identifier(&nobody_first).bearer(&token))
+        .await;
+    answer.is_imei("490154203237518");
     // A token of nobody known is good for nobody.
     let token = token_for(&rig, "tel:+34999999999").await;
     for (number, expected) in [
