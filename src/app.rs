@@ -130,7 +130,7 @@ impl App {
         })?;
         let (lookup, changes) = Lookup::new(functions, config, &metrics.lookup);
         let feeding = Feeding::build(config, changes, tellers, &metrics)?;
-        let record_sessions = feeding.as_ref().map(Feeding::record_sizes);
+        let record_feeds = feeding.as_ref().map(Feeding::record_state);
         let parts = Parts {
             authenticator: Authenticator::new(
                 &config.auth,
@@ -159,8 +159,8 @@ impl App {
             versions: config.api.versions.clone(),
             refresh: Box::new(move || {
                 record_caches();
-                if let Some(record_sessions) = &record_sessions {
-                    record_sessions();
+                if let Some(record_feeds) = &record_feeds {
+                    record_feeds();
                 }
             }),
             core_answered: Box::new(move || udm.has_answered()),

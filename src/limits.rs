@@ -15,15 +15,14 @@ use std::hash::{BuildHasher as _, Hash, RandomState};
 use std::net::Ipv6Addr;
 use std::sync::Arc;
 
-use device::UeId;
 use hashbrown::DefaultHashBuilder;
 use jiff::Timestamp;
 use moka::policy::EvictionPolicy;
 use moka::sync::Cache;
 
 use crate::auth::ConsumerId;
-use crate::config::{Allowance, Limits};
-use crate::lookup::DeviceQuery;
+use crate::config::{Allowance, IdentifierKind, Limits};
+use crate::lookup::{DeviceQuery, Progress};
 use guesses::{OpenGuess, TooMany};
 use usage::Usage;
 use window::Window;
@@ -118,23 +117,35 @@ impl Limiter {
         self.or_refuse(may_ask.then_some(()), now)
     }
 
-    /// Counts the subscriber that a consumer is about to learn of: the one that was found, else
-    /// whoever the identifiers would mean.
+    /// Counts the subscribers that a consumer is about to learn of: the one that was found, else
+    /// whoever the identifiers would mean, and each that was passed over because nobody has it.
     pub fn count(
         &self,
         consumer: &Consumer,
-        found: Option<&UeId>,
+        progress: &Progress,
         query: &DeviceQuery,
         now: Timestamp,
     ) -> Result<(), Refusal> {
-        let subscriber = if let Some(subscription) = found {
-            self.hasher.hash_one(subscription)
-        } else {
-            let identifiers: Vec<u64> = self.identifiers(query).collect();
-            self.hasher.hash_one(identifiers)
+        let passed_over = |kind: IdentifierKind| progress.passed_over.contains(&kind);
+        let subscriber = match &progress.subscription {
+            Some(subscription) => Some(self.hasher.hash_one(subscription)),
+            None if progress.passed_over.is_empty() => {
+                let identifiers: Vec<u64> = self.identifiers(query).collect();
+                Some(self.hasher.hash_one(identifiers))
+            }
+            None => None,
         };
         let count = consumer.0.this_hour(now, |distinct| {
-            distinct.count(subscriber, self.identifiers(query))
+            let mut count = None;
+            for (_, nobody) in self.by_kind(query).filter(|(kind, _)| passed_over(*kind)) {
+                let hash = self.hasher.hash_one([nobody]);
+                count = Some(distinct.count(hash, std::iter::once(nobody))?);
+            }
+            let Some(subscriber) = subscriber else {
+                return count;
+            };
+            let asked_with = self.by_kind(query).filter(|(kind, _)| !passed_over(*kind));
+            distinct.count(subscriber, asked_with.map(|(_, identifier)| identifier))
         });
         if let Some(count) = count {
             self.metrics.saw_distinct(count, now);
@@ -168,9 +179,16 @@ impl Limiter {
             .inspect_err(|refusal| self.metrics.refused(*refusal))
     }
 
-    /// What a query asks with, hashed as it is looked at: usually nobody does. Of an IPv6 address
-    /// only the prefix counts: the rest is the device's to choose.
+    /// What a query asks with, hashed as it is looked at: usually nobody does.
     fn identifiers(&self, query: &DeviceQuery) -> impl Iterator<Item = u64> {
+        self.by_kind(query).map(|(_, identifier)| identifier)
+    }
+
+    /// The same, and of which kind each is. Of an IPv6 address only the prefix counts: the rest is
+    /// the device's to choose.
+    fn by_kind(&self, query: &DeviceQuery) -> impl Iterator<Item = (IdentifierKind, u64)> {
+        use IdentifierKind::{Ipv4Address, Ipv6Address, NetworkAccessIdentifier, PhoneNumber};
+
         let hasher = &self.hasher;
         let prefix = |address: Ipv6Addr| address.to_bits() & (u128::MAX << 64);
         let number = query.phone_number.into_iter();
@@ -178,10 +196,10 @@ impl Limiter {
         let ipv6 = query.ipv6_address.into_iter();
         let ipv4 = query.ipv4_address.into_iter();
         number
-            .map(|it| hasher.hash_one(("number", it)))
-            .chain(nai.map(|it| hasher.hash_one(("nai", it))))
-            .chain(ipv6.map(move |it| hasher.hash_one(("ipv6", prefix(it)))))
-            .chain(ipv4.map(|it| hasher.hash_one(("ipv4", it))))
+            .map(|it| (PhoneNumber, hasher.hash_one(("number", it))))
+            .chain(nai.map(|it| (NetworkAccessIdentifier, hasher.hash_one(("nai", it)))))
+            .chain(ipv6.map(move |it| (Ipv6Address, hasher.hash_one(("ipv6", prefix(it))))))
+            .chain(ipv4.map(|it| (Ipv4Address, hasher.hash_one(("ipv4", it)))))
     }
 
     /// Brings the gauge up to date; called when it is read.

@@ -20,9 +20,10 @@ use crate::lookup::CoreFunctions;
 use crate::lookup::provisioned::{Provisioned, ProvisionedError};
 use crate::tls::{HTTP2, TlsError};
 
-/// The longest answer about many, in bytes: some thousands of sessions that an SMF reports with its
-/// answer to a subscription, or the profiles of all instances of a function.
-const MOST_OF_MANY: usize = 1024 * 1024;
+/// The longest answer of an NRF, in bytes: the profiles of all instances of a function.
+const MAX_PROFILES_BYTES: usize = 1024 * 1024;
+/// Sessions that an SMF reports with its answer to a subscription: some tens of thousands.
+const MAX_REPORT_BYTES: usize = 16 * 1024 * 1024;
 
 /// The functions of the core, as they are reached.
 pub(crate) struct Southbound {
@@ -88,7 +89,7 @@ impl Southbound {
         // Asked by tasks in the background, the last time when the worker threads have ended.
         let of_nrf = sbi::Settings {
             drivers: Vec::new(),
-            max_response_bytes: MOST_OF_MANY,
+            max_response_bytes: MAX_PROFILES_BYTES,
             ..settings.clone()
         };
         let nrf = (!core.nrf.is_empty())
@@ -133,7 +134,10 @@ impl Southbound {
         let upf = upf.as_ref().map(|client| plan.upf(client, nrf.as_ref()));
         let asked_udm = plan.udm(&udm, nrf.as_ref());
         // Subscriptions are kept by tasks in the background, which end when the workers have.
-        let of_feeds = of_nrf;
+        let of_feeds = sbi::Settings {
+            max_response_bytes: MAX_REPORT_BYTES,
+            ..of_nrf
+        };
         let telling = Plan {
             settings: &of_feeds,
             tokens: plan.tokens.clone(),

@@ -137,7 +137,13 @@ fn every_sample_of_a_core_is_a_configuration() {
     names.sort();
     assert_eq!(
         names,
-        ["direct.toml", "nrf.toml", "open5gs.toml", "scp.toml"]
+        [
+            "direct.toml",
+            "feeds.toml",
+            "nrf.toml",
+            "open5gs.toml",
+            "scp.toml"
+        ]
     );
     let readme = read("README.md");
     for name in names {

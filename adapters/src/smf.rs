@@ -133,7 +133,20 @@ impl Smf {
         deadline: Instant,
     ) -> Result<Subscribed, Error> {
         let change = Change::post(Path::new(SUBSCRIPTIONS), &body(wanted, true))?;
-        self.create.change(&change, deadline, read_created).await
+        let created = self.create.change(&change, deadline, read_created).await?;
+        if !created.tells_all {
+            // What is told alone would be believed for ever where the other is not.
+            let _ = self.unsubscribe(&created.subscription, deadline).await;
+            return Err(Error::BadAnswer);
+        }
+        Ok(Subscribed {
+            subscription: SessionSubscription {
+                // Where it does not say, it is as it was asked to.
+                expires: created.subscription.expires.or(Some(wanted.expires)),
+                ..created.subscription
+            },
+            report: created.report,
+        })
     }
 
     /// Whether a subscription is there still (`GetIndividualSubcription`).
@@ -200,36 +213,59 @@ fn body<'a>(wanted: &Subscribing<'a>, immediate_report: bool) -> EventExposureBo
         any_ue_ind: true,
         notif_id: wanted.correlation_id,
         notif_uri: wanted.callback,
-        event_subs: [ESTABLISHED, RELEASED, ADDRESS_CHANGED]
-            .map(|event| EventSubscription { event }),
+        event_subs: EVENTS.map(|event| EventSubscription { event }),
         imme_rep: immediate_report,
         notif_method: "ON_EVENT_DETECTION",
         expiry: wanted.expires,
     }
 }
 
+const EVENTS: [&str; 3] = [ESTABLISHED, RELEASED, ADDRESS_CHANGED];
+
+/// A subscription as the SMF made it.
+struct Created {
+    subscription: SessionSubscription,
+    report: Option<Vec<SessionEvent>>,
+    /// Whether it is to every event that was asked for.
+    tells_all: bool,
+}
+
+#[derive(Deserialize)]
+struct EventSubscriptionJson<'a> {
+    #[serde(borrow)]
+    event: Cow<'a, str>,
+}
+
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct EventExposureJson<'a> {
+    #[serde(borrow)]
+    event_subs: Option<Vec<EventSubscriptionJson<'a>>>,
     #[serde(borrow)]
     expiry: Option<Cow<'a, str>>,
     #[serde(borrow)]
     event_notifs: Option<Vec<EventNotificationJson<'a>>>,
 }
 
-fn read_created(answer: &Answer) -> Result<Subscribed, Error> {
+fn read_created(answer: &Answer) -> Result<Created, Error> {
     if answer.status() != StatusCode::CREATED {
         return Err(answer.failure());
     }
     let resource = answer.created().cloned().ok_or(Error::BadAnswer)?;
     let json: EventExposureJson<'_> = answer.json()?;
+    // One that does not repeat them took them all.
+    let tells_all = json.event_subs.is_none_or(|told| {
+        let told = |event: &&str| told.iter().any(|one| one.event == *event);
+        EVENTS.iter().all(told)
+    });
     let report = json.event_notifs.map(events).transpose()?;
-    Ok(Subscribed {
+    Ok(Created {
         subscription: SessionSubscription {
             resource,
             expires: time(json.expiry)?,
         },
         report,
+        tells_all,
     })
 }
 

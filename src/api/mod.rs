@@ -254,12 +254,12 @@ impl Api {
         let found = lookup
             .device(&question, asked.wanted(), &caller, deadline, progress)
             .await;
-        // What a core that fails does not say tells of nobody.
-        let counted = if found.is_err_and(LookupError::is_failure) {
+        let failed = found.is_err_and(LookupError::is_failure);
+        // What a core that fails does not say tells of nobody, but for those who were passed over.
+        let counted = if failed && trail.progress.passed_over.is_empty() {
             Ok(())
         } else {
-            let subscription = trail.progress.subscription.as_ref();
-            limiter.count(&consumer, subscription, &question.query, now)
+            limiter.count(&consumer, &trail.progress, &question.query, now)
         };
         let answer = counted.map_err(refused).and_then(|()| {
             let found = found.inspect_err(|error| trail.reason = Some(error.label()));

@@ -63,9 +63,9 @@ impl Feeding {
         self.server.address()
     }
 
-    /// Brings what the feeds hold into the metrics.
-    pub(super) fn record_sizes(&self) -> impl Fn() + Send + Sync + use<> {
-        self.feeds.record_sizes()
+    /// Brings what the feeds hold into the metrics, and how they are.
+    pub(super) fn record_state(&self) -> impl Fn() + Send + Sync + use<> {
+        self.feeds.record_state()
     }
 
     /// Runs until `stop` is cancelled and every subscription is ended. Listens first and longest, so

@@ -1,8 +1,9 @@
 //! Opaque access tokens, explained by the issuer that gave them (RFC 7662).
 //!
-//! Which issuer that was cannot be seen, so they are asked in the order of the configuration until
-//! one says `active`. None is waited for long before the next is asked as well: one that swallows
-//! questions must not take the time of those that answer. A question costs a round trip: it is asked
+//! Where a token is signed and names its issuer, that one alone is asked: nobody else need see it.
+//! Otherwise they are asked in the order of the configuration until one says `active`. None is waited
+//! for long before the next is asked as well: one that swallows questions must not take the time of
+//! those that answer. A question costs a round trip: it is asked
 //! once for all who wait for it, and each issuer gets only so many at a time.
 
 use std::sync::Arc;
@@ -22,6 +23,7 @@ use zeroize::Zeroizing;
 use super::claims::{ClaimRules, Completeness, Grant};
 use super::credentials::TokenDigest;
 use super::issuer_client::{FetchError, IssuerClient};
+use super::jws::Jws;
 use super::members::Members;
 use super::metrics::IssuerMetrics;
 use super::reason::{AuthError, Missing, Reason};
@@ -149,12 +151,20 @@ impl Introspection {
 }
 
 impl Asking {
+    /// The issuers that may have given a token.
+    fn askable(&self, token: &str) -> &[IntrospectingIssuer] {
+        let named = named_issuer(token);
+        let mut issuers = self.issuers.iter();
+        let named = named.and_then(|name| issuers.find(|issuer| issuer.rules.issuer == name));
+        named.map_or(&self.issuers, std::slice::from_ref)
+    }
+
     /// The first grant. A refusal is one only when every issuer was heard: the one that is silent
     /// may be the one that knows.
     async fn ask_all(&self, token: &str) -> Result<Known, AuthError> {
         let mut refusal = Reason::Inactive;
         let mut all_heard = true;
-        let mut unasked = self.issuers.iter();
+        let mut unasked = self.askable(token).iter();
         let mut asked = FuturesUnordered::new();
         loop {
             asked.extend(unasked.next().map(|it| it.explain(token, &self.client)));
@@ -179,6 +189,15 @@ impl Asking {
             Err(AuthError::Unavailable(Missing::Introspection))
         }
     }
+}
+
+/// The issuer that a token names, where it has claims that can be read. Nobody vouches for them: they
+/// only say who is asked.
+fn named_issuer(token: &str) -> Option<String> {
+    let claims = Jws::parse(token).and_then(|jws| jws.payload()).ok()?;
+    let claims = Members::parse(&claims).ok()?;
+    let issuer = claims.text("iss").ok().flatten()?;
+    Some(issuer.into_owned())
 }
 
 /// An issuer that did not explain a token.

@@ -111,9 +111,10 @@ pub struct IpDomainRule {
 
 /// Survives a core that was restarted together with us; no core keeps what nobody renews.
 const DEFAULT_EXPIRY: Duration = Duration::from_hours(1);
-/// An upper bound of how long the silent loss of a subscription goes unnoticed: below the short
-/// lifetimes that hold without a feed.
-const DEFAULT_CHECK_INTERVAL: Duration = Duration::from_secs(10);
+/// An upper bound of how long the silent loss of a subscription goes unnoticed: below the time for
+/// which a released address rests, and far below the short lifetimes that hold without a feed. One
+/// small request for each subscription.
+const DEFAULT_CHECK_INTERVAL: Duration = Duration::from_secs(2);
 /// Ten million sessions in notifications of some hundreds.
 const DEFAULT_REPORT_TIME: Duration = Duration::from_mins(5);
 /// A day: what nobody told of, the core is asked for again now and then all the same.

@@ -87,7 +87,7 @@ impl EquipmentFeed {
         upkeep.metrics.begun(FEED);
         let end = upkeep
             // There is no other way to look.
-            .watch(subscription.expires, turn.gap(), &self.leave, |look| {
+            .watch(subscription.expires, &*turn, &self.leave, |look| {
                 udm.renew_equipment(&subscription, look.expires, look.deadline)
             })
             .await;
@@ -103,29 +103,22 @@ impl EquipmentFeed {
 }
 
 impl Reported {
-    /// Takes a notification. When it returns `Ok`, no other device is remembered of anybody in it.
-    pub(super) async fn receive(&self, body: &[u8]) -> Result<(), Unreceived> {
-        let taken = self.take(body).await;
-        if taken.is_err() {
-            self.miss();
-        }
-        taken
-    }
-
     /// Something was told that is lost to us.
     pub(super) fn miss(&self) {
         self.metrics.event(FEED, Event::Unusable);
         self.turn.miss();
     }
 
-    async fn take(&self, body: &[u8]) -> Result<(), Unreceived> {
+    /// Takes a notification. When it returns `Ok`, no other device is remembered of anybody in it.
+    pub(super) async fn receive(&self, body: &[u8]) -> Result<(), Unreceived> {
         let reports = EquipmentReport::all_from_json(body).map_err(|_| Unreceived::Malformed)?;
+        let deadline = Upkeep::deadline();
         for report in reports {
             // Nobody knows whose device it is: it may be anybody's.
             let gpsi = report.gpsi.as_ref().ok_or(Unreceived::Malformed)?;
             let EquipmentReport { pei, time, .. } = report;
             self.changes
-                .reported(gpsi, pei, time, Upkeep::deadline())
+                .reported(gpsi, pei, time, deadline)
                 .await
                 .map_err(|_| Unreceived::Failed)?;
             self.metrics.event(FEED, Event::Applied);

@@ -42,10 +42,13 @@ impl Inbox {
         })
     }
 
-    /// A notification for this addressee was refused unread: what it said is lost.
+    /// A notification for this addressee was not taken: what it said is lost.
     pub fn missed(&self, addressee: &Addressee) {
         match &addressee.receiver {
-            Receiver::Instances(notifications) => notifications.missed(),
+            Receiver::Instances(notifications) => {
+                self.metrics.event(FeedName::Instances, Event::Unusable);
+                notifications.missed();
+            }
             Receiver::Sessions(sessions) => sessions.miss(),
             Receiver::Equipment(reported) => reported.miss(),
             // Whatever it said, the core is asked.
@@ -53,14 +56,15 @@ impl Inbox {
         }
     }
 
-    /// Brings a notification to whom it is for. Once it returns `Ok`, what it says holds.
+    /// Brings a notification to whom it is for. Once it returns `Ok`, what it says holds; otherwise
+    /// it is [missed](Self::missed).
     pub async fn receive(&self, addressee: &Addressee, body: &[u8]) -> Result<(), Unreceived> {
         match &addressee.receiver {
             Receiver::Instances(notifications) => {
                 let taken = notifications.accept(body);
-                let event = taken.map_or(Event::Unusable, |()| Event::Applied);
-                self.metrics.event(FeedName::Instances, event);
-                taken.map_err(|_| Unreceived::Malformed)
+                taken.map_err(|_| Unreceived::Malformed)?;
+                self.metrics.event(FeedName::Instances, Event::Applied);
+                Ok(())
             }
             Receiver::Sessions(sessions) => sessions
                 .receive(&addressee.name, body)

@@ -25,6 +25,9 @@ impl FeedName {
         Self::Consent,
     ];
 
+    /// Those whose word is relied on.
+    const TRUSTED: [Self; 3] = [Self::Sessions, Self::Equipment, Self::Consent];
+
     /// A fixed word for it.
     pub fn label(self) -> &'static str {
         match self {
@@ -60,6 +63,42 @@ impl Loss {
             Self::Unknown => "unknown",
             Self::Unreachable => "unreachable",
             Self::Gap => "gap",
+        }
+    }
+}
+
+/// Whether the word of a feed is relied on now.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum FeedState {
+    Off,
+    Trusted,
+    Distrusted,
+}
+
+impl FeedState {
+    const ALL: [Self; 3] = [Self::Off, Self::Trusted, Self::Distrusted];
+
+    /// `None`: it is not configured.
+    pub(super) fn of(trusted: Option<bool>) -> Self {
+        match trusted {
+            None => Self::Off,
+            Some(true) => Self::Trusted,
+            Some(false) => Self::Distrusted,
+        }
+    }
+
+    fn label(self) -> &'static str {
+        match self {
+            Self::Off => "off",
+            Self::Trusted => "trusted",
+            Self::Distrusted => "distrusted",
+        }
+    }
+
+    fn record(self, states: &IntGaugeVec, feed: FeedName) {
+        for state in Self::ALL {
+            let gauge = states.with_label_values(&[feed.label(), state.label()]);
+            gauge.set(i64::from(state == self));
         }
     }
 }
@@ -102,6 +141,7 @@ pub struct FeedMetrics {
     losses: [[IntCounter; 3]; 4],
     failures: [IntCounter; 4],
     events: [[IntCounter; 4]; 4],
+    states: IntGaugeVec,
     sessions: IntGauge,
     smfs_trusted: IntGauge,
     smfs_distrusted: IntGauge,
@@ -145,6 +185,13 @@ impl FeedMetrics {
             ),
             &["state"],
         )?;
+        let states = IntGaugeVec::new(
+            Opts::new(
+                "pei_bridge_feed_state",
+                "1 for what a feed is now: off, trusted (all that it is about is told), distrusted",
+            ),
+            &["feed", "state"],
+        )?;
         let sessions = IntGauge::new(
             "pei_bridge_session_table_entries",
             "Sessions in the table that the SMFs' events keep",
@@ -153,10 +200,15 @@ impl FeedMetrics {
         registry.register(Box::new(losses.clone()))?;
         registry.register(Box::new(failures.clone()))?;
         registry.register(Box::new(events.clone()))?;
+        registry.register(Box::new(states.clone()))?;
         registry.register(Box::new(smfs.clone()))?;
         registry.register(Box::new(sessions.clone()))?;
         let of = FeedName::ALL.map(FeedName::label);
+        for feed in FeedName::TRUSTED {
+            FeedState::Off.record(&states, feed);
+        }
         Ok(Self {
+            states,
             live: of.map(|feed| live.with_label_values(&[feed])),
             losses: of
                 .map(|feed| Loss::ALL.map(|loss| losses.with_label_values(&[feed, loss.label()]))),
@@ -202,6 +254,10 @@ impl FeedMetrics {
         if let Some(counter) = events.and_then(|events| events.get(event as usize)) {
             counter.inc();
         }
+    }
+
+    pub(super) fn state(&self, feed: FeedName, state: FeedState) {
+        state.record(&self.states, feed);
     }
 
     pub(super) fn session_table(&self, size: Size) {

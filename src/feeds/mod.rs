@@ -48,6 +48,7 @@ use correlation::Registry;
 use inbox::Inbox;
 pub use instances::Instances;
 pub use metrics::FeedMetrics;
+use metrics::{FeedName, FeedState};
 use smfs::Smfs;
 use udms::Udms;
 use upkeep::Upkeep;
@@ -97,12 +98,27 @@ impl Feeds {
         (feeds, inbox)
     }
 
-    /// Brings what the table of sessions holds into the metrics.
-    pub fn record_sizes(&self) -> impl Fn() + Send + Sync + use<> {
+    /// Brings into the metrics what the table of sessions holds, and which feeds are relied on.
+    pub fn record_state(&self) -> impl Fn() + Send + Sync + use<> {
         let (table, metrics) = (self.changes.sessions.clone(), self.metrics.clone());
+        let equipment = self.changes.equipment.as_ref();
+        let equipment = equipment.map(|changes| changes.feed.clone());
+        let consent = self.changes.consent.as_ref();
+        let consent = consent.map(|changes| changes.feed.clone());
         move || {
-            if let Some(table) = &table {
-                metrics.session_table(table.size());
+            let size = table.as_ref().map(|table| table.size());
+            if let Some(size) = size {
+                metrics.session_table(size);
+            }
+            for (feed, trusted) in [
+                (FeedName::Sessions, size.map(|size| size.complete)),
+                (
+                    FeedName::Equipment,
+                    equipment.as_ref().map(|it| it.is_live()),
+                ),
+                (FeedName::Consent, consent.as_ref().map(|it| it.is_live())),
+            ] {
+                metrics.state(feed, FeedState::of(trusted));
             }
         }
     }

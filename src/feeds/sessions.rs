@@ -17,7 +17,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::correlation::{Correlation, Receiver};
 use super::metrics::{Event, FeedMetrics, FeedName, Loss};
-use super::upkeep::{End, LEAVING_TIMEOUT, Pauses, Upkeep};
+use super::upkeep::{End, LEAVING_TIMEOUT, Pauses, Upkeep, Watched};
 use crate::config::IpDomainRule;
 use crate::sessions::event::{Addresses, Change, SessionEvent, SessionIpv4};
 use crate::sessions::{Part, SessionTable, SmfId};
@@ -115,7 +115,7 @@ impl SessionFeed {
         upkeep.metrics.begun(FEED);
         let subscription = made.subscription;
         let (smf, subscription) = (&self.smf, &subscription);
-        let watching = upkeep.watch(subscription.expires, &sessions.gap, leave, |look| {
+        let watching = upkeep.watch(subscription.expires, &*sessions, leave, |look| {
             let wanted = wanted(look.expires);
             async move {
                 if look.is_due {
@@ -153,19 +153,31 @@ impl SessionFeed {
     }
 }
 
+impl Watched for Sessions {
+    fn gap(&self) -> &CancellationToken {
+        &self.gap
+    }
+
+    fn doubt(&self) {
+        self.table.doubt(self.part);
+    }
+
+    fn trust(&self) {
+        self.table.trust(self.part);
+    }
+}
+
 impl Sessions {
     /// Takes a notification under this name.
     pub(super) fn receive(&self, name: &str, body: &[u8]) -> Result<(), Error> {
         self.heard.fetch_add(1, Ordering::Relaxed);
-        let notification = SessionNotification::from_json(body)
-            .and_then(|read| {
-                if read.correlation_id == name {
-                    Ok(read)
-                } else {
-                    Err(Error::BadAnswer)
-                }
-            })
-            .inspect_err(|_| self.miss())?;
+        let notification = SessionNotification::from_json(body).and_then(|read| {
+            if read.correlation_id == name {
+                Ok(read)
+            } else {
+                Err(Error::BadAnswer)
+            }
+        })?;
         self.apply_all(&notification.events);
         Ok(())
     }

@@ -5,6 +5,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio_util::sync::CancellationToken;
 
+use super::upkeep::Watched;
 use crate::lookup::feed::Feed;
 
 /// A feed that several tell, and that is live while all of them do.
@@ -95,11 +96,21 @@ impl Voice {
     }
 }
 
-impl Turn {
-    pub(super) fn gap(&self) -> &CancellationToken {
+impl Watched for Turn {
+    fn gap(&self) -> &CancellationToken {
         &self.gap
     }
 
+    fn doubt(&self) {
+        self.end();
+    }
+
+    fn trust(&self) {
+        self.begin();
+    }
+}
+
+impl Turn {
     /// It is made: every change is told by it, unless one is lost already.
     pub(super) fn begin(&self) {
         let unison = &self.voice.unison;

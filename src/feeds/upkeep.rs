@@ -25,6 +25,8 @@ pub(super) struct Upkeep {
 
 /// How long a question about a subscription may take; an immediate report may come with the answer.
 pub(super) const TIMEOUT: Duration = Duration::from_secs(5);
+/// How long a look may take: whoever does not answer it may not reach us either.
+const LOOK_TIMEOUT: Duration = Duration::from_secs(2);
 /// How long the end of a subscription may take while we drain.
 pub(super) const LEAVING_TIMEOUT: Duration = Duration::from_secs(2);
 /// After a look that failed, the next one decides.
@@ -63,6 +65,34 @@ pub(super) enum End {
     Lost(Loss),
 }
 
+/// A subscription that is looked at now and then.
+pub(super) trait Watched {
+    /// Cancelled when something was told that is lost to us.
+    fn gap(&self) -> &CancellationToken;
+    /// It may be lost: what it told is not to be relied on until [`Self::trust`].
+    fn doubt(&self);
+    /// It is there.
+    fn trust(&self);
+}
+
+/// Why a subscription may be lost.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Doubt {
+    /// Whoever keeps it answered, and not whether it is there.
+    Unanswered,
+    /// Whoever keeps it could not be reached, and may have told us something in vain.
+    CutOff,
+}
+
+impl Doubt {
+    fn by(error: Error) -> Self {
+        match error {
+            Error::Unreachable | Error::DeadlinePassed => Self::CutOff,
+            Error::Overloaded { .. } | Error::BadAnswer | Error::Refused { .. } => Self::Unanswered,
+        }
+    }
+}
+
 impl Upkeep {
     pub(super) fn deadline() -> Instant {
         Instant::now() + TIMEOUT
@@ -81,11 +111,11 @@ impl Upkeep {
     }
 
     /// Keeps a subscription that is there now and ends then, as far as it is known, until it is
-    /// lost, has a `gap`, or we leave.
+    /// lost, has a gap, or we leave.
     pub(super) async fn watch<F>(
         &self,
         mut expires: Option<Timestamp>,
-        gap: &CancellationToken,
+        subscription: &impl Watched,
         stop: &CancellationToken,
         look: impl Fn(Look) -> F,
     ) -> End
@@ -94,33 +124,42 @@ impl Upkeep {
     {
         let granted = left(expires);
         let mut pause = self.check_interval.min(granted / 2);
-        let mut in_doubt = false;
+        let mut doubt = None;
         loop {
             tokio::select! {
                 () = tokio::time::sleep(pause) => {}
-                () = gap.cancelled() => return End::Lost(Loss::Gap),
+                () = subscription.gap().cancelled() => return End::Lost(Loss::Gap),
                 () = stop.cancelled() => return End::Stopped,
             }
             // To its end, even when we leave: given up half way, it could come after its own end.
-            let is_due = left(expires) <= granted / 2 + self.check_interval;
+            let left_now = left(expires);
+            let is_due = left_now <= granted / 2 + self.check_interval;
             let looking = look(Look {
                 expires: self.expires(),
                 is_due,
-                deadline: Self::deadline(),
+                // What has ended is in doubt at the latest.
+                deadline: Instant::now() + LOOK_TIMEOUT.min(left_now.max(SECOND_LOOK)),
             });
-            match looking.await {
-                Ok(Renewal::Renewed(until)) => {
-                    in_doubt = false;
+            match (looking.await, doubt) {
+                // It was cut off, and what it told meanwhile is lost.
+                (Ok(Renewal::Renewed(_)), Some(Doubt::CutOff)) => {
+                    return End::Lost(Loss::Unreachable);
+                }
+                (Ok(Renewal::Renewed(until)), _) => {
+                    if doubt.take().is_some() {
+                        subscription.trust();
+                    }
                     expires = until.or(expires);
                     pause = self
                         .check_interval
                         .min(left(expires) / 2)
                         .max(SHORTEST_PAUSE);
                 }
-                Ok(Renewal::Unknown) => return End::Lost(Loss::Unknown),
-                Err(_) if in_doubt => return End::Lost(Loss::Unreachable),
-                Err(_) => {
-                    in_doubt = true;
+                (Ok(Renewal::Unknown), _) => return End::Lost(Loss::Unknown),
+                (Err(_), Some(_)) => return End::Lost(Loss::Unreachable),
+                (Err(error), None) => {
+                    subscription.doubt();
+                    doubt = Some(Doubt::by(error));
                     pause = SECOND_LOOK.min(self.check_interval);
                 }
             }
@@ -198,7 +237,76 @@ impl Pauses {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Mutex;
+
     use super::*;
+
+    /// Writes down what is thought of it.
+    #[derive(Default)]
+    struct Thought {
+        gap: CancellationToken,
+        of: Mutex<Vec<&'static str>>,
+    }
+
+    impl Watched for Thought {
+        fn gap(&self) -> &CancellationToken {
+            &self.gap
+        }
+
+        fn doubt(&self) {
+            self.of.lock().unwrap().push("doubt");
+        }
+
+        fn trust(&self) {
+            self.of.lock().unwrap().push("trust");
+        }
+    }
+
+    /// What is thought of a subscription whose looks come out so, and how it ends.
+    async fn watched(looks: &[Result<Renewal, Error>]) -> (Vec<&'static str>, End) {
+        let metrics = FeedMetrics::register(&prometheus::Registry::new()).unwrap();
+        let upkeep = Upkeep {
+            callback: String::new(),
+            expiry: Duration::from_hours(1),
+            check_interval: Duration::from_secs(10),
+            registry: Arc::default(),
+            metrics: Arc::new(metrics),
+            stop: CancellationToken::new(),
+        };
+        let (thought, stop) = (Thought::default(), CancellationToken::new());
+        let looks = Mutex::new(looks.iter().copied());
+        let end = upkeep.watch(None, &thought, &stop, |_| {
+            let next = looks.lock().unwrap().next();
+            if next.is_none() {
+                stop.cancel();
+            }
+            std::future::ready(next.unwrap_or(Ok(Renewal::Renewed(None))))
+        });
+        let end = end.await;
+        (thought.of.into_inner().unwrap(), end)
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn nothing_is_relied_on_in_doubt() {
+        let good = Ok(Renewal::Renewed(None));
+        let lost = End::Lost(Loss::Unreachable);
+        for (looks, thought, end) in [
+            (&[good, good][..], &[][..], End::Stopped),
+            (&[Ok(Renewal::Unknown)], &[], End::Lost(Loss::Unknown)),
+            // It answers, and not whether it is there.
+            (
+                &[good, Err(Error::BadAnswer), good],
+                &["doubt", "trust"],
+                End::Stopped,
+            ),
+            (&[Err(Error::BadAnswer); 2], &["doubt"], lost),
+            // While it did not answer at all, it may have told us something in vain.
+            (&[Err(Error::Unreachable), good], &["doubt"], lost),
+            (&[Err(Error::DeadlinePassed), good], &["doubt"], lost),
+        ] {
+            assert_eq!(watched(looks).await, (thought.to_vec(), end), "{looks:?}");
+        }
+    }
 
     /// How long the pauses are after subscriptions that end so.
     async fn pauses(ends: impl IntoIterator<Item = (Loss, Duration)>) -> Vec<Duration> {

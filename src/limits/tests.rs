@@ -1,4 +1,4 @@
-use device::{Gpsi, Imsi, PhoneNumber, Supi};
+use device::{Gpsi, Imsi, PhoneNumber, Supi, UeId};
 use prometheus::Registry;
 
 use super::*;
@@ -96,7 +96,14 @@ fn by_ipv6(address: &str) -> DeviceQuery {
 fn ask(limiter: &Limiter, id: &str, query: &DeviceQuery, second: i64) -> Result<(), Refusal> {
     let consumer = limiter.admit(&consumer(id), at(second))?.consumer();
     limiter.may_ask(&consumer, query, at(second))?;
-    limiter.count(&consumer, None, query, at(second))
+    limiter.count(&consumer, &Progress::default(), query, at(second))
+}
+
+fn found(subscription: UeId) -> Progress {
+    Progress {
+        subscription: Some(subscription),
+        ..Progress::default()
+    }
 }
 
 fn three_an_hour() -> Limiter {
@@ -150,23 +157,23 @@ fn a_subscriber_that_is_found_counts_once() {
             ..DeviceQuery::default()
         };
         assert_eq!(limiter.may_ask(&a, &query, at(100)), Ok(()));
-        let counted = limiter.count(&a, Some(&subscription), &query, at(100));
+        let counted = limiter.count(&a, &found(subscription.clone()), &query, at(100));
         assert_eq!(counted, Ok(()));
     }
     assert_eq!(limiter.metrics.most_distinct.get(), 1);
     // Beyond the limit it is found out only by what leads to somebody new.
     for digits in [22222, 33333] {
-        let found = UeId::Gpsi(Gpsi::Msisdn(number(digits)));
-        let counted = limiter.count(&a, Some(&found), &by_number(digits), at(100));
+        let found = found(UeId::Gpsi(Gpsi::Msisdn(number(digits))));
+        let counted = limiter.count(&a, &found, &by_number(digits), at(100));
         assert_eq!(counted, Ok(()));
     }
-    let found = UeId::Gpsi(Gpsi::Msisdn(number(44444)));
+    let found = found(UeId::Gpsi(Gpsi::Msisdn(number(44444))));
     let both = DeviceQuery {
         network_access_identifier: device::Nai::parse("a@b").ok(),
         ..by_number(22222)
     };
     assert_eq!(limiter.may_ask(&a, &both, at(100)), Ok(()));
-    assert!(limiter.count(&a, Some(&found), &both, at(100)).is_err());
+    assert!(limiter.count(&a, &found, &both, at(100)).is_err());
 }
 
 #[test]

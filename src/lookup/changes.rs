@@ -46,15 +46,11 @@ impl EquipmentChanges {
             pei,
             last_checked: time.min(Timestamp::now()).as_millisecond(),
         };
-        // The name itself may have moved to another subscription, which would be reported so.
-        match self.subscription.supi_anew(gpsi, deadline).await {
-            Ok(supi) => {
-                self.equipment.reported(&UeId::Supi(supi), told);
-                Ok(())
-            }
-            Err(LookupError::UnknownSubscription) => Ok(()),
-            Err(error) => Err(error),
-        }
+        // Asked anew, for the name itself may have moved. One that leads to nobody is an error as
+        // well: the device may be remembered of a subscription that has another name beside it.
+        let supi = self.subscription.supi_anew(gpsi, deadline).await?;
+        self.equipment.reported(&UeId::Supi(supi), told);
+        Ok(())
     }
 }
 

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use adapters::udm::{AmfRegistration, Registration, Udm};
 use device::{Pei, UeId};
+use jiff::SignedDuration;
 use tokio::time::Instant;
 
 use super::LookupError;
@@ -86,12 +87,20 @@ impl EquipmentLookup {
                     last_checked: remembered.last_checked.max(told.last_checked),
                     ..told
                 }),
-                // By clocks that need not agree, this word is the older one: let the core decide.
-                Some(remembered) if remembered.last_checked > told.last_checked => {
+                // By clocks that need not agree, this word may be the older one: let the core decide.
+                Some(remembered) if remembered.last_checked >= told.last_checked => {
                     Correction::Forget
                 }
-                Some(_) | None => Correction::Replace(told),
+                Some(_) => Correction::Replace(told),
+                None if is_recent(told) => Correction::Replace(told),
+                // It may have been sent again, after a later one that is remembered no more.
+                None => Correction::Forget,
             });
+    }
+
+    /// What is remembered of a subscription now.
+    pub(super) fn remembered(&self, ue_id: &UeId) -> Option<Equipment> {
+        self.remembered.known(ue_id)
     }
 
     /// The equipment of a subscription. Its changes are told by public names, so that of one whose
@@ -116,6 +125,15 @@ impl EquipmentLookup {
     pub fn record_size(&self) {
         self.remembered.record_size();
     }
+}
+
+/// How old a report may be to be believed where nothing is remembered that it could be older than.
+/// Where clocks differ by more, the core is asked.
+const RECENT: SignedDuration = SignedDuration::from_secs(10);
+
+fn is_recent(told: Equipment) -> bool {
+    let since = jiff::Timestamp::now() - RECENT;
+    told.last_checked >= since.as_millisecond()
 }
 
 /// The UDM and the rules for reading it.

@@ -142,6 +142,9 @@ pub struct Answer {
 pub struct Progress {
     /// The subscription that is asked about, once it is known.
     pub subscription: Option<UeId>,
+    /// The identifiers that the core does not know and that gave way to the next. Whoever gets an
+    /// answer to that learns that nobody has them.
+    pub passed_over: Vec<IdentifierKind>,
     /// Whether the consumer needs no consent by its own right.
     pub exempt: bool,
 }
@@ -371,12 +374,22 @@ impl Walk<'_> {
     ) -> Result<Answer, LookupError> {
         for identifier in identifiers.iter().flatten() {
             match self.by_identifier(identifier).await {
-                // Whoever it was, it is not whom the next one means.
-                Err(LookupError::UnknownSubscription) => self.progress.subscription = None,
+                Err(LookupError::UnknownSubscription) if self.gives_way(identifier) => {
+                    // Whoever it was, it is not whom the next one means.
+                    self.progress.subscription = None;
+                    self.progress.passed_over.push(identifier.kind());
+                }
                 decided => return decided,
             }
         }
         Err(LookupError::UnknownSubscription)
+    }
+
+    /// Whether the next one is tried where nobody has this one. Beside a token that names a device a
+    /// name must be that device's: an answer about the device all the same would tell that nobody has
+    /// the name. Addresses are nobody's now and then.
+    fn gives_way(&self, identifier: &Identifier) -> bool {
+        self.caller.subject.is_none() || !matches!(identifier, Identifier::Gpsi(_))
     }
 
     async fn by_identifier(&mut self, identifier: &Identifier) -> Result<Answer, LookupError> {
@@ -453,16 +466,19 @@ impl Walk<'_> {
             let supi = self.lookup.subscription.supi(subscription, self.deadline);
             *subscription = UeId::Supi(supi.await?);
         }
-        let equipment = {
-            let equipment = &self.lookup.equipment;
-            let found = pin!(equipment.of(subscription, public_name, self.deadline));
+        let equipments = &self.lookup.equipment;
+        let mut equipment = {
+            let found = pin!(equipments.of(subscription, public_name, self.deadline));
             trace::stage("equipment", found).await?
         };
         let disclosure = match consenting {
             // A refusal that was told while the core was asked for the device.
             Some(supi) if self.lookup.consent.words_told() != consents_told => {
                 let disclosure = self.lookup.consent.of(&supi, self.wanted, self.deadline);
-                disclosure.await?
+                let disclosure = disclosure.await?;
+                // And another device, while it was asked for consent.
+                equipment = equipments.remembered(subscription).unwrap_or(equipment);
+                disclosure
             }
             Some(_) | None => disclosure,
         };

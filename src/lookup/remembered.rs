@@ -268,7 +268,8 @@ where
         self.known(key).is_some()
     }
 
-    fn known(&self, key: &K) -> Option<V> {
+    /// The answer that is believed.
+    pub(super) fn known(&self, key: &K) -> Option<V> {
         let feed = self.fed.as_ref().map(|fed| &*fed.feed);
         recall(self.known.as_ref(), feed, key)
     }

@@ -5,6 +5,7 @@
 
 mod connection;
 mod outcome;
+mod places;
 mod token;
 
 use std::io;
@@ -28,6 +29,7 @@ use crate::tls::ListenerTls;
 use connection::Connection;
 pub use outcome::CallbackMetrics;
 use outcome::Outcome;
+use places::Places;
 pub use token::{Accepted, NrfTokens, UnusableKeys};
 
 /// Some thousands of sessions; more come in several notifications.
@@ -124,7 +126,7 @@ impl CallbackServer {
             let following = Arc::clone(tls).follow(self.server_metrics.clone());
             tasks.spawn(stop.clone().run_until_cancelled_owned(following));
         }
-        let connections = Arc::new(Semaphore::new(self.max_connections));
+        let places = Places::new(self.max_connections);
         loop {
             let accepted = tokio::select! {
                 accepted = self.listener.accept() => accepted,
@@ -134,19 +136,16 @@ impl CallbackServer {
                 tokio::time::sleep(ACCEPT_PAUSE).await;
                 continue;
             };
-            let Ok(permit) = connections.clone().try_acquire_owned() else {
+            let Some(place) = places.take() else {
                 self.server_metrics.shed_connections.inc();
                 continue;
             };
             let connection = Connection {
                 callbacks: callbacks.clone(),
+                place,
                 stop: stop.clone(),
             };
-            let tls = self.tls.clone();
-            tasks.spawn(async move {
-                connection.serve(stream, tls).await;
-                drop(permit);
-            });
+            tasks.spawn(connection.serve(stream, self.tls.clone()));
         }
         tasks.close();
         // What is still under way is told again by whoever was not answered.
@@ -172,25 +171,40 @@ impl Callbacks {
         let Some(addressee) = self.inbox.addressee(feed, name) else {
             return Outcome::UnknownPath;
         };
-        // From here on the core alone knows the name: what is refused unread may have told
-        // something, which is lost.
+        if request.method() != Method::POST {
+            return Outcome::WrongMethod;
+        }
+        // The core alone knows the name: what it said is lost unless it is taken, be it that we
+        // refuse it or that the core gives up waiting, which ends this future.
+        let at_risk = AtRisk {
+            inbox: &self.inbox,
+            addressee: Some(&addressee),
+        };
+        let outcome = self.take_for(feed, &addressee, request).await;
+        if outcome == Outcome::Taken {
+            at_risk.taken();
+        }
+        outcome
+    }
+
+    async fn take_for(
+        &self,
+        feed: FeedName,
+        addressee: &Addressee,
+        request: Request<Incoming>,
+    ) -> Outcome {
         let Ok(_permit) = self.in_work.of(feed).try_acquire() else {
-            self.inbox.missed(&addressee);
             return Outcome::Shed;
         };
         if let Some(tokens) = &self.tokens
             && !tokens.permit(request.headers()).await
         {
-            self.inbox.missed(&addressee);
             return Outcome::Unauthorized;
         }
-        self.read(&addressee, request).await
+        self.read(addressee, request).await
     }
 
     async fn read(&self, addressee: &Addressee, request: Request<Incoming>) -> Outcome {
-        if request.method() != Method::POST {
-            return Outcome::WrongMethod;
-        }
         if !is_json(request.headers()) {
             return Outcome::WrongType;
         }
@@ -198,23 +212,37 @@ impl Callbacks {
         let body = match tokio::time::timeout(READ_TIMEOUT, body).await {
             Ok(Ok(body)) => body.to_bytes(),
             Ok(Err(error)) if error.is::<http_body_util::LengthLimitError>() => {
-                self.inbox.missed(addressee);
                 return Outcome::TooLarge;
             }
-            // Nothing obliges the core to tell it again.
-            Ok(Err(_)) => {
-                self.inbox.missed(addressee);
-                return Outcome::Malformed;
-            }
-            Err(_elapsed) => {
-                self.inbox.missed(addressee);
-                return Outcome::TooSlow;
-            }
+            Ok(Err(_)) => return Outcome::Malformed,
+            Err(_elapsed) => return Outcome::TooSlow,
         };
         match self.inbox.receive(addressee, &body).await {
             Ok(()) => Outcome::Taken,
             Err(Unreceived::Malformed) => Outcome::Malformed,
             Err(Unreceived::Failed) => Outcome::Failed,
+        }
+    }
+}
+
+/// A notification that was not taken yet. Nothing obliges the core to tell it again.
+struct AtRisk<'a> {
+    inbox: &'a Inbox,
+    /// Absent once it was taken.
+    addressee: Option<&'a Addressee>,
+}
+
+impl AtRisk<'_> {
+    /// What it says holds.
+    fn taken(mut self) {
+        self.addressee = None;
+    }
+}
+
+impl Drop for AtRisk<'_> {
+    fn drop(&mut self) {
+        if let Some(addressee) = self.addressee {
+            self.inbox.missed(addressee);
         }
     }
 }

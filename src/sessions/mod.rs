@@ -13,12 +13,23 @@
 //!   that two of them claim for different subscriptions is nobody's until one of them lets it go.
 //! - What is in doubt is not answered. There is always the BSF to ask.
 //!
-//! Read in this order: this file, [`event`] (what is told), `table` (the rules), `slots` and
-//! `index` (how ten million sessions stay below a gigabyte).
+//! | module | what it is |
+//! |---|---|
+//! | [`event`] | what is told |
+//! | `table` | what becomes of an event |
+//! | `held`, `ends` | the addresses of one session; the sessions that ended lately |
+//! | `smfs` | whose word counts |
+//! | `answers` | whose session an address is |
+//! | `store`, `slots`, `index` | how ten million sessions stay below a gigabyte, and are found |
 
+mod answers;
+mod ends;
 pub mod event;
+mod held;
 mod index;
 mod slots;
+mod smfs;
+mod store;
 mod table;
 #[cfg(test)]
 mod tests;
@@ -70,6 +81,8 @@ pub struct Size {
     pub trusted: usize,
     /// SMFs whose word does not count, or not yet.
     pub distrusted: usize,
+    /// Whether all sessions of all SMFs are known.
+    pub complete: bool,
 }
 
 impl SessionTable {
@@ -82,28 +95,38 @@ impl SessionTable {
 
     /// Makes room for another SMF; `None` where there are 65,535 already.
     pub fn add_smf(&self) -> Option<SmfId> {
-        self.write().add_smf()
+        self.write().smfs.add()
     }
 
     /// This SMF is gone for good: what it told does not count, and nothing more is expected of it.
     pub fn remove_smf(&self, smf: SmfId) {
-        self.write().remove_smf(smf);
+        self.write().smfs.remove(smf);
     }
 
     /// A new subscription at this SMF: what others told does not count any more, and what it tells
     /// counts from [`Self::complete`] on.
     pub fn begin(&self, smf: SmfId) -> Part {
-        self.write().begin(smf)
+        self.write().smfs.begin(smf)
     }
 
     /// The immediate report is over.
     pub fn complete(&self, part: Part) {
-        self.write().complete(part);
+        self.write().smfs.complete(part);
     }
 
     /// The subscription is lost, or has a gap: what it told does not count any more.
     pub fn distrust(&self, part: Part) {
-        self.write().distrust(part);
+        self.write().smfs.distrust(part);
+    }
+
+    /// The subscription may be lost: what it told does not count until [`Self::trust`].
+    pub fn doubt(&self, part: Part) {
+        self.write().smfs.set_in_doubt(part, true);
+    }
+
+    /// The subscription is there.
+    pub fn trust(&self, part: Part) {
+        self.write().smfs.set_in_doubt(part, false);
     }
 
     /// Keeps the table in step with one event.

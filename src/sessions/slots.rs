@@ -17,10 +17,12 @@ pub(super) struct Session {
     pub(super) ipv4: u32,
     pub(super) ip_domain: DomainId,
     pub(super) smf: SmfId,
-    pub(super) epoch: u16,
+    epoch: u16,
     /// [`NO_PREFIX`] where there is none.
     prefix_length: u8,
     pub(super) pdu_session_id: u8,
+    /// Whether it lost an address by the last word about it.
+    pub(super) narrowed: bool,
     pub(super) state: State,
 }
 
@@ -63,7 +65,16 @@ impl Session {
             epoch,
             prefix_length: NO_PREFIX,
             pdu_session_id,
+            narrowed: false,
             state: State::Live,
+        }
+    }
+
+    /// Which subscription at which SMF told of it.
+    pub(super) fn part(&self) -> Part {
+        Part {
+            smf: self.smf,
+            epoch: self.epoch,
         }
     }
 
@@ -114,15 +125,13 @@ impl Slots {
         self.pieces.get_mut(slot / PIECE)?.get_mut(slot % PIECE)
     }
 
-    /// `None` where `most` are used already.
-    pub(super) fn insert(&mut self, session: Session, most: u32) -> Option<u32> {
+    /// `None` where there is no number left.
+    pub(super) fn insert(&mut self, session: Session) -> Option<u32> {
         if let Some(slot) = self.free.pop() {
             *self.get_mut(slot)? = session;
             return Some(slot);
         }
-        let slot = u32::try_from(self.ever())
-            .ok()
-            .filter(|slot| *slot < most)?;
+        let slot = u32::try_from(self.ever()).ok()?;
         match self.pieces.last_mut() {
             Some(last) if last.len() < PIECE => last.push(session),
             _ => {

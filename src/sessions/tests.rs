@@ -354,6 +354,131 @@ fn an_smf_counts_from_the_end_of_its_report_until_it_is_lost() {
 }
 
 #[test]
+fn an_smf_in_doubt_does_not_count_until_it_is_trusted_again() {
+    let (table, parts) = table(2);
+    let (doubted, other) = (parts[0], parts[1]);
+    table.apply(doubted, &event(0, 1, Change::Established(only_ipv4(1))));
+    table.apply(other, &event(1, 1, Change::Established(only_ipv4(2))));
+    table.doubt(doubted);
+    assert_eq!(who(&table, 1), None);
+    assert_eq!(who(&table, 2), Some(subscriber(1)));
+    assert!(!table.size().complete);
+    // It is heard all the same, and nothing of it is swept away.
+    table.apply(doubted, &event(0, 2, Change::Established(only_ipv4(3))));
+    while table.sweep(0).is_some() {}
+    table.trust(doubted);
+    assert_eq!(who(&table, 1), None);
+    assert_eq!(who(&table, 3), Some(subscriber(0)));
+    assert!(table.size().complete);
+    // A report that ends in doubt is believed after the doubt.
+    let again = table.begin(doubted.smf);
+    table.apply(again, &event(0, 1, Change::Established(only_ipv4(1))));
+    table.doubt(again);
+    table.complete(again);
+    assert_eq!(who(&table, 1), None);
+    table.trust(again);
+    assert_eq!(who(&table, 1), Some(subscriber(0)));
+}
+
+/// A core's clock may tell nothing finer than seconds, and tell something twice.
+#[test]
+fn of_two_words_of_one_time_what_is_sure_is_believed() {
+    let moved = |added: &Addresses, removed: &Addresses| Change::Moved {
+        added: added.clone(),
+        removed: removed.clone(),
+    };
+    let nothing = Addresses::default();
+    let one = || Change::Established(only_ipv4(1));
+    let from_one_to_two = || moved(&only_ipv4(2), &only_ipv4(1));
+    let from_two_to_three = || moved(&only_ipv4(3), &only_ipv4(2));
+    for (told, expected) in [
+        (vec![one(), one()], Some(1)),
+        (vec![one(), from_one_to_two()], Some(2)),
+        // The beginning is told again, or late.
+        (vec![one(), from_one_to_two(), one()], Some(2)),
+        (vec![from_one_to_two(), one()], Some(2)),
+        (vec![one(), Change::Established(only_ipv4(2))], None),
+        // The last of two moves overtakes the first.
+        (vec![from_two_to_three(), from_one_to_two()], Some(3)),
+        (vec![one(), from_one_to_two(), from_two_to_three()], None),
+        (vec![one(), moved(&only_ipv4(2), &nothing)], None),
+        (
+            vec![
+                moved(&nothing, &only_ipv4(1)),
+                moved(&only_ipv4(1), &nothing),
+            ],
+            None,
+        ),
+    ] {
+        let (table, parts) = table(1);
+        for change in told {
+            table.apply(parts[0], &event(0, 7, change));
+        }
+        for last in 1..4 {
+            let expected = (expected == Some(last)).then(|| subscriber(0));
+            assert_eq!(who(&table, last), expected, "{last}");
+        }
+        // A later word is as good as ever.
+        table.apply(parts[0], &event(0, 8, one()));
+        assert_eq!(who(&table, 1), Some(subscriber(0)));
+    }
+    // A prefix that follows within the same second is no doubt.
+    let (table, parts) = table(1);
+    table.apply(parts[0], &event(0, 7, one()));
+    let prefix = prefixes(&["2001:db8:1::/64"]);
+    table.apply(parts[0], &event(0, 7, moved(&prefix, &nothing)));
+    assert_eq!(who(&table, 1), Some(subscriber(0)));
+    assert_eq!(who6(&table, "2001:db8:1::1"), Some(subscriber(0)));
+}
+
+/// Within a delegated prefix, another SMF may have delegated a longer one.
+#[test]
+fn a_delegated_prefix_is_answered_by_a_complete_table_alone() {
+    let (table, parts) = table(1);
+    let held = prefixes(&["2001:db8:1::/64", "2001:db8:2::/56"]);
+    table.apply(parts[0], &event(0, 1, Change::Established(held)));
+    let reporting = table.begin(table.add_smf().unwrap());
+    assert_eq!(who6(&table, "2001:db8:1::1"), Some(subscriber(0)));
+    assert_eq!(who6(&table, "2001:db8:2:7::1"), None);
+    let within = prefixes(&["2001:db8:2:7::/64"]);
+    table.apply(reporting, &event(1, 1, Change::Established(within)));
+    table.complete(reporting);
+    assert_eq!(who6(&table, "2001:db8:2:7::1"), Some(subscriber(1)));
+    assert_eq!(who6(&table, "2001:db8:2:8::1"), Some(subscriber(0)));
+}
+
+/// Ends are not kept for ever: what is older than one that is forgotten may have ended.
+#[tokio::test(start_paused = true)]
+async fn a_beginning_that_comes_after_its_forgotten_end_is_not_believed() {
+    let (table, parts) = table(1);
+    let part = parts[0];
+    let established = |last| Change::Established(only_ipv4(last));
+    table.apply(part, &event(0, 50, Change::Released));
+    tokio::time::advance(std::time::Duration::from_hours(1)).await;
+    // The next end takes the place of the old one.
+    table.apply(part, &event(1, 60, Change::Released));
+    assert_eq!(table.size().sessions, 1);
+    for (index, time) in [(0, 49), (2, 50)] {
+        let applied = table.apply(part, &event(index, time, established(index + 1)));
+        assert_eq!(applied, Applied::Outdated);
+        assert_eq!(who(&table, index + 1), None);
+    }
+    assert!(!table.size().complete, "one of them may be there");
+    table.apply(part, &event(0, 51, established(1)));
+    assert_eq!(who(&table, 1), Some(subscriber(0)));
+    // A report tells when sessions began: of its ends, none is forgotten before it is over.
+    let part = table.begin(part.smf);
+    table.apply(part, &event(0, 50, Change::Released));
+    tokio::time::advance(std::time::Duration::from_hours(1)).await;
+    table.apply(part, &event(1, 60, Change::Released));
+    table.apply(part, &event(0, 49, established(1)));
+    table.apply(part, &event(2, 1, established(2)));
+    table.complete(part);
+    assert_eq!(who(&table, 1), None);
+    assert_eq!(who(&table, 2), Some(subscriber(2)));
+}
+
+#[test]
 fn what_does_not_count_is_swept_away() {
     let (table, parts) = table(2);
     for index in 0..250 {
@@ -378,7 +503,7 @@ fn a_full_table_is_not_complete_and_says_so() {
     table.complete(part);
     for index in 0..3 {
         let established = Change::Established(only_ipv4(index + 1));
-        let applied = table.apply(part, &event(index, 1, established));
+        let applied = table.apply(part, &event(index * 3, 1, established));
         let expected = if index < 2 {
             Applied::Done
         } else {
@@ -389,6 +514,31 @@ fn a_full_table_is_not_complete_and_says_so() {
     assert_eq!(who(&table, 3), None);
     assert_eq!(who(&table, 1), Some(subscriber(0)));
     assert_eq!(table.by_ipv4(Ipv4Addr::new(10, 45, 0, 1), None), None);
+}
+
+/// A name that fits no word takes room of its own, and gives it back.
+#[test]
+fn long_names_take_the_room_of_several_sessions() {
+    let table = SessionTable::new(20);
+    let smf = table.add_smf().unwrap();
+    let long = |index: u8| {
+        let text = format!("nai-{index}@{}.example", "a".repeat(60));
+        Supi::parse(&text).unwrap()
+    };
+    for _ in 0..3 {
+        let part = table.begin(smf);
+        while table.sweep(0).is_some() {}
+        assert_eq!(table.size().sessions, 0);
+        let applied = (0..20).map(|index| {
+            let told = SessionEvent {
+                subscription: long(index).into(),
+                ..event(index, 1, Change::Established(only_ipv4(index)))
+            };
+            table.apply(part, &told)
+        });
+        let done = applied.filter(|applied| *applied == Applied::Done).count();
+        assert!((6..=8).contains(&done), "{done}");
+    }
 }
 
 #[test]
@@ -471,8 +621,17 @@ struct ModelSession {
     time: i64,
     subscription: u32,
     released: bool,
+    narrowed: bool,
     ipv4: Option<(u8, usize)>,
     ipv6: Vec<usize>,
+}
+
+impl ModelSession {
+    fn join(&mut self, ipv4: Option<(u8, usize)>, ipv6: &[usize]) {
+        self.narrowed = self.ipv4.is_some() && ipv4.is_some() && self.ipv4 != ipv4;
+        self.ipv4 = ipv4.or(self.ipv4).filter(|_| !self.narrowed);
+        self.ipv6.extend(ipv6);
+    }
 }
 
 impl Model {
@@ -486,20 +645,21 @@ impl Model {
         let mut after = known.clone().unwrap_or_default();
         after.subscription = number;
         let late = known.as_ref().is_some_and(|known| time < known.time);
-        let is_tie = known
-            .as_ref()
-            .is_some_and(|known| time == known.time && known.released);
+        let at_once = known.as_ref().is_some_and(|known| time == known.time);
         match change {
             ModelChange::Established(..) | ModelChange::Moved(..)
-                if after.released && (late || is_tie) =>
+                if after.released && (late || at_once) =>
             {
                 return;
             }
             ModelChange::Established(..) | ModelChange::Released if late => return,
+            ModelChange::Established(..) if at_once && after.narrowed => return,
+            ModelChange::Established(ipv4, ipv6) if at_once => after.join(*ipv4, ipv6),
             ModelChange::Established(ipv4, ipv6) => {
                 after.ipv4 = *ipv4;
                 after.ipv6.clone_from(ipv6);
                 after.released = false;
+                after.narrowed = false;
             }
             ModelChange::Released => {
                 after = ModelSession {
@@ -513,8 +673,13 @@ impl Model {
                     after.ipv4 = None;
                 }
                 after.ipv6.retain(|prefix| !no_ipv6.contains(prefix));
-                if !late {
+                let narrows = no_ipv4.is_some() || !no_ipv6.is_empty();
+                if at_once && !after.narrowed {
+                    after.join(*ipv4, ipv6);
+                    after.narrowed |= narrows;
+                } else if !late && !at_once {
                     after.released = false;
+                    after.narrowed = narrows;
                     after.ipv4 = ipv4.or(after.ipv4);
                     after.ipv6.extend(ipv6);
                 }

@@ -18,8 +18,8 @@ use super::{ApiRoot, Settings};
 /// Some cores write bodies without regard for flow control and close the connection when its window
 /// does not hold them all. Sent right after the preface.
 const CONNECTION_WINDOW: u32 = 16 * 1024 * 1024;
-/// Above the largest body that is read, so that no answer waits for an update of its window.
-pub(super) const STREAM_WINDOW: u32 = 1024 * 1024;
+/// Above the largest body that is usually read, so that no answer waits for an update of its window.
+const STREAM_WINDOW: u32 = 1024 * 1024;
 /// Some cores put a body of any size into one frame.
 const MAX_FRAME_SIZE: u32 = 1024 * 1024;
 /// TS 29.500 headers are a few hundred bytes; this is room for the longest and a bound for the rest.
@@ -55,6 +55,13 @@ impl From<h2::Error> for OpenError {
     }
 }
 
+/// The window of a stream: it holds the largest body that is read and one byte more, or a peer would
+/// wait for an update of it that never comes.
+fn stream_window(settings: &Settings) -> u32 {
+    let largest = u32::try_from(settings.largest_body()).unwrap_or(0);
+    STREAM_WINDOW.max(largest + 1)
+}
+
 /// Why a connection takes no new streams.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum End {
@@ -86,10 +93,11 @@ impl Connection {
 
     async fn establish(root: &ApiRoot, settings: &Settings) -> Result<Self, OpenError> {
         let stream = connector::connect(root, settings).await?;
+        let window = stream_window(settings);
         let (sender, mut driver) = Builder::new()
             .enable_push(false)
-            .initial_connection_window_size(CONNECTION_WINDOW)
-            .initial_window_size(STREAM_WINDOW)
+            .initial_connection_window_size(CONNECTION_WINDOW.max(2 * window))
+            .initial_window_size(window)
             .max_frame_size(MAX_FRAME_SIZE)
             .max_header_list_size(MAX_HEADER_LIST_SIZE)
             .handshake(stream)

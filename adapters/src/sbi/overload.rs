@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use http::HeaderMap;
 use http::header::HeaderName;
 use jiff::Timestamp;
+use jiff::fmt::rfc2822;
 use uuid::Uuid;
 
 static LCI: HeaderName = HeaderName::from_static("3gpp-sbi-lci");
@@ -27,8 +28,9 @@ pub(super) struct Pressure {
     /// Milliseconds of the client's time until which requests are reduced, and by how many percent
     /// in the lowest byte; 0: they are not.
     reduction: AtomicU64,
-    /// The time of the word that is obeyed, in milliseconds since the epoch.
-    said_at: AtomicU64,
+    /// The time of the word that is obeyed, in milliseconds since the epoch, times 256, and its
+    /// percentage.
+    said: AtomicU64,
 }
 
 /// Whose load and overload is read of an answer (TS 29.500 6.3.3.4.4, 6.4.3.4.5). What is said of
@@ -89,8 +91,16 @@ impl Pressure {
         let Some(overload) = overload(headers, whose) else {
             return;
         };
-        // Answers overtake each other: only a newer word counts (TS 29.500 6.4.3.4.2).
-        if self.said_at.fetch_max(overload.said_at, Ordering::Relaxed) > overload.said_at {
+        // Answers overtake each other, and each repeats what was said: only a newer word counts
+        // (TS 29.500 6.4.3.4.2), or another one of the same second. One without a time always does.
+        let word = overload.said_at << 8 | u64::from(overload.percent);
+        let is_news = |before: u64| overload.said_at >= before >> 8 && word != before;
+        let said = self
+            .said
+            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |before| {
+                is_news(before).then_some(word)
+            });
+        if overload.said_at != 0 && said.is_err() {
             return;
         }
         let packed = match overload.percent {
@@ -174,7 +184,7 @@ fn overload(headers: &HeaderMap, whose: Whose) -> Option<Overload> {
         .filter_map(|element| {
             let period = parameter(element, "Period-of-Validity")?.strip_suffix('s')?;
             let said_at = parameter(element, "Timestamp")
-                .and_then(|text| text.trim_matches('"').parse::<Timestamp>().ok())
+                .and_then(|text| time(text.trim_matches('"')))
                 .and_then(|time| u64::try_from(time.as_millisecond().min(latest)).ok());
             Some(Overload {
                 percent: percentage(element, "Overload-Reduction-Metric")?,
@@ -183,6 +193,12 @@ fn overload(headers: &HeaderMap, whose: Whose) -> Option<Overload> {
             })
         })
         .max_by_key(|overload| overload.percent)
+}
+
+/// A time as the grammar of the header has it (RFC 5322 3.3), or as JSON does.
+fn time(text: &str) -> Option<Timestamp> {
+    let mail = || rfc2822::DateTimeParser::new().parse_timestamp(text);
+    text.parse().or_else(|_| mail()).ok()
 }
 
 /// The elements of a list, whose dates in quotes hold commas of their own.
@@ -329,14 +345,33 @@ mod tests {
                 .map(|reduction| reduction.percent)
         };
         assert_eq!(tell("2020-02-05T08:05:29Z", 10), Some(50));
+        assert_eq!(tell("Wed, 05 Feb 2020 08:05:29 GMT", 10), Some(50));
         assert_eq!(tell("2020-02-05T08:05:31Z", 20), Some(20));
-        assert_eq!(tell("2020-02-05T08:05:32Z", 0), None);
+        assert_eq!(tell("Wed, 05 Feb 2020 08:05:32 GMT", 30), Some(30));
+        assert_eq!(tell("Wed, 05 Feb 2020 08:05:31 GMT", 40), Some(30));
+        assert_eq!(tell("Wed, 05 Feb 2020 08:05:32 GMT", 40), Some(40));
+        assert_eq!(tell("2020-02-05T08:05:33Z", 0), None);
+    }
+
+    #[test]
+    fn a_word_that_is_repeated_lasts_no_longer() {
+        for time in ["2020-02-05T08:05:30Z", "Wed, 05 Feb 2020 08:05:30 +0000"] {
+            let pressure = Pressure::default();
+            let mut headers = HeaderMap::new();
+            let value = oci(time, 75, 50);
+            headers.insert(OCI.clone(), HeaderValue::from_str(&value).unwrap());
+            for now in [1_000, 60_000] {
+                pressure.read(&headers, Whose::Producer(None), || now);
+            }
+            assert!(pressure.reduction(|| 75_999).is_some(), "{time}");
+            assert!(pressure.reduction(|| 76_000).is_none(), "{time}");
+        }
     }
 
     #[test]
     fn a_word_from_the_future_does_not_outlive_its_clock() {
         let pressure = told(&OCI, &oci("2999-01-01T00:00:00Z", 75, 50));
-        let said_at = i64::try_from(pressure.said_at.load(Ordering::Relaxed)).unwrap();
+        let said_at = i64::try_from(pressure.said.load(Ordering::Relaxed) >> 8).unwrap();
         assert!(said_at <= Timestamp::now().as_millisecond() + MOST_AHEAD);
         assert!(pressure.reduction(|| 1_000).is_some());
     }

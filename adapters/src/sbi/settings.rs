@@ -114,13 +114,24 @@ pub struct Settings {
     pub correlation_info: bool,
     /// Our NF instance identifier, told to the core in `user-agent` (TS 29.500 5.2.2.2).
     pub nf_instance_id: Uuid,
-    /// A larger response body is a bad answer, in bytes; more than 1 MiB counts as 1 MiB.
+    /// A larger response body is a bad answer, in bytes; more than 64 MiB counts as 64 MiB. Each
+    /// stream's window holds as much.
     pub max_response_bytes: usize,
     /// Trust and own certificate for apiRoots with `https`, which offers ALPN `h2`. Without it they
     /// are not reachable.
     pub tls: Option<Arc<ClientConfig>>,
     /// Where it is told what becomes of each call; `None`: nobody wants to see it.
     pub steps: Option<Steps>,
+}
+
+/// The most that [`Settings::max_response_bytes`] can say.
+const MOST_RESPONSE_BYTES: usize = 64 * 1024 * 1024;
+
+impl Settings {
+    /// The largest body that is read.
+    pub(super) fn largest_body(&self) -> usize {
+        self.max_response_bytes.min(MOST_RESPONSE_BYTES)
+    }
 }
 
 impl Default for Settings {

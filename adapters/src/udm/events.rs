@@ -90,14 +90,19 @@ impl UdmEvents {
             notify_correlation_id: wanted.correlation_id,
         };
         let change = Change::post(path, &body)?;
-        self.create_ee
-            .change(&change, deadline, |answer| {
-                let json: CreatedEeSubscriptionJson<'_> = created(answer)?;
-                let options = json.ee_subscription.reporting_options;
-                let expires = options.and_then(|options| options.expiry);
-                UdmSubscription::at(answer, None, expires)
-            })
-            .await
+        let made = self.create_ee.change(&change, deadline, |answer| {
+            let json: CreatedEeSubscriptionJson<'_> = created(answer)?;
+            let options = json.ee_subscription.reporting_options;
+            let expires = options.and_then(|options| options.expiry);
+            let tells = !json.failed_monitoring_configs.contains_key(REFERENCE_ID);
+            Ok((UdmSubscription::at(answer, None, expires)?, tells))
+        });
+        let (subscription, tells) = made.await?;
+        if !tells {
+            let _ = self.unsubscribe_equipment(&subscription, deadline).await;
+            return Err(Error::BadAnswer);
+        }
+        Ok(subscription)
     }
 
     /// Prolongs a subscription to equipment (`UpdateEeSubscription`).
@@ -107,8 +112,13 @@ impl UdmEvents {
         expires: Timestamp,
         deadline: Instant,
     ) -> Result<Renewal, Error> {
+        // What is not there cannot be replaced (RFC 6902 4.3).
+        let op = match subscription.expires {
+            Some(_) => "replace",
+            None => "add",
+        };
         let patch = [PatchItem {
-            op: "replace",
+            op,
             path: "/reportingOptions/expiry",
             value: expires,
         }];
@@ -279,6 +289,8 @@ struct SdmSubsModification {
 struct CreatedEeSubscriptionJson<'a> {
     #[serde(borrow)]
     ee_subscription: EeSubscriptionJson<'a>,
+    #[serde(borrow, default)]
+    failed_monitoring_configs: BTreeMap<Cow<'a, str>, serde_json::Value>,
 }
 
 #[derive(Deserialize)]

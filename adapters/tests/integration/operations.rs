@@ -6,6 +6,9 @@ use std::time::Duration;
 
 use adapters::bsf::{Bsf, PcfBinding};
 use adapters::sbi::{Client, Error, NfType, Settings};
+use adapters::smf::Smf;
+use adapters::subscription::{Renewal, Subscribing};
+use adapters::udm::events::UdmEvents;
 use adapters::udm::{AmfRegistration, Consent, Udm};
 use adapters::upf::Upf;
 use device::{Supi, UeId};
@@ -198,17 +201,27 @@ async fn each_answer_about_a_registration_has_its_meaning_and_is_asked_once() {
 }
 
 #[tokio::test]
-async fn a_body_that_no_window_holds_is_a_bad_answer_and_not_a_long_wait() {
-    let core = Core::start(|_, _| Reply::json(200, " ".repeat(3_000_000))).await;
-    let settings = Settings {
-        max_response_bytes: usize::MAX,
-        ..quick()
-    };
-    let udm = Udm::new(client(NfType::Udm, vec![core.root()], &settings));
-    let result = udm
-        .amf_3gpp_access_registration(&supi().into(), soon())
-        .await;
-    assert_eq!(result, Err(Error::BadAnswer));
+async fn a_body_that_is_too_large_is_a_bad_answer_and_not_a_long_wait() {
+    for (most, length, read) in [
+        (1000, 1000, true),
+        (1000, 1001, false),
+        (1000, 3_000_000, false),
+        (3_000_000, 3_000_000, true),
+        (3_000_000, 3_000_001, false),
+        (usize::MAX, 20_000_000, true),
+    ] {
+        let body = format!("{{}}{}", " ".repeat(length - 2));
+        let core = Core::start(move |_, _| Reply::json(200, body.clone())).await;
+        let settings = Settings {
+            max_response_bytes: most,
+            ..quick()
+        };
+        let udm = Udm::new(client(NfType::Udm, vec![core.root()], &settings));
+        let ue = supi().into();
+        let result = udm.amf_3gpp_access_registration(&ue, soon()).await;
+        assert_eq!(result.is_ok(), read, "{length} of {most}");
+        assert!(read || result == Err(Error::BadAnswer));
+    }
 }
 
 #[tokio::test]
@@ -394,6 +407,85 @@ async fn a_binding_is_of_the_address_that_was_asked_for() {
             (found.names_address, found.ip_domain.as_deref())
         });
         assert_eq!(found.map_err(|error| *error), expected, "{body}");
+    }
+}
+
+/// A core that leaves out some of what it is asked to tell is not taken at its word.
+#[tokio::test]
+async fn a_subscription_to_less_than_was_asked_for_is_none() {
+    let wanted = Subscribing {
+        correlation_id: "1-a",
+        callback: "http://localhost/callback/sessions/1-a",
+        expires: "2100-01-01T00:00:00Z".parse().unwrap(),
+    };
+    let all = r#"[{"event":"UE_IP_CH"},{"event":"PDU_SES_REL"},{"event":"PDU_SES_EST"}]"#;
+    let some = r#"[{"event":"PDU_SES_EST"},{"event":"UE_IP_CH"}]"#;
+    let sessions = |events: &str| format!(r#"{{"eventSubs":{events}}}"#);
+    let equipment = |failed: &str| format!(r#"{{"eeSubscription":{{}}{failed}}}"#);
+    let failed = |reference| {
+        format!(r#","failedMonitoringConfigs":{{"{reference}":{{"failedCause":"x"}}}}"#)
+    };
+    for (body, is_smf, taken) in [
+        ("{}".to_owned(), true, true),
+        (sessions(all), true, true),
+        (sessions(some), true, false),
+        (sessions("[]"), true, false),
+        (equipment(""), false, true),
+        (equipment(&failed(2)), false, true),
+        (equipment(&failed(1)), false, false),
+    ] {
+        let answer = body.clone();
+        let core = Core::start(move |asked, _| match asked.method.as_str() {
+            "POST" => Reply::json(201, answer.clone()).with("location", "/made/1"),
+            _ => Reply::status(204),
+        })
+        .await;
+        let made = if is_smf {
+            let smf = Smf::new(&client(NfType::Smf, vec![core.root()], &quick()));
+            smf.subscribe(&wanted, soon()).await.map(drop)
+        } else {
+            let udm = UdmEvents::new(&client(NfType::Udm, vec![core.root()], &quick()));
+            udm.subscribe_equipment(&wanted, soon()).await.map(drop)
+        };
+        assert_eq!(made, if taken { Ok(()) } else { Err(Error::BadAnswer) });
+        // It does not stay there.
+        let asked = core.asked();
+        let ended = asked.iter().any(|one| one.method == "DELETE");
+        assert_eq!(ended, !taken, "{body}");
+    }
+}
+
+/// A UDM need not keep the time that it was asked for, until it is asked again.
+#[tokio::test]
+async fn a_time_that_is_not_there_is_added() {
+    for (options, op) in [
+        ("{}", "add"),
+        (r#"{"expiry":"2099-01-01T00:00:00Z"}"#, "replace"),
+    ] {
+        let core = Core::start(move |asked, _| match asked.method.as_str() {
+            "POST" => {
+                let made = format!(r#"{{"eeSubscription":{{"reportingOptions":{options}}}}}"#);
+                Reply::json(201, made).with("location", "/made/1")
+            }
+            _ => Reply::status(204),
+        })
+        .await;
+        let udm = UdmEvents::new(&client(NfType::Udm, vec![core.root()], &quick()));
+        let expires = "2100-01-01T00:00:00Z".parse().unwrap();
+        let wanted = Subscribing {
+            correlation_id: "1-a",
+            callback: "http://localhost/callback/equipment/1-a",
+            expires,
+        };
+        let made = udm.subscribe_equipment(&wanted, soon()).await.unwrap();
+        let renewed = udm.renew_equipment(&made, expires, soon()).await;
+        assert_eq!(renewed, Ok(Renewal::Renewed(Some(expires))));
+        let patch = core.asked().pop().unwrap();
+        assert_eq!(patch.method, "PATCH");
+        let expected = format!(
+            r#"[{{"op":"{op}","path":"/reportingOptions/expiry","value":"2100-01-01T00:00:00Z"}}]"#
+        );
+        assert_eq!(patch.body, expected);
     }
 }
 

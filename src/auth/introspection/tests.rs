@@ -5,7 +5,7 @@ use std::collections::HashSet;
 use serde_json::{Value, json};
 
 use super::*;
-use crate::auth::testing::{IssuerServer, TempFile, auth, issuer, metrics, request};
+use crate::auth::testing::{IssuerServer, TempFile, auth, encode, issuer, metrics, request};
 use crate::auth::{AuthSetupError, Authenticator, Judge, unix_now};
 use crate::config::{AuthMode, ClientTls, Issuer, SecretSource};
 
@@ -167,6 +167,39 @@ async fn issuers_are_asked_in_order_and_all_must_be_heard_to_refuse() {
     one.answer(PATH, 200, &active());
     assert_eq!(ask(&bridge, "d").await.as_deref(), Ok("shop"));
     assert_eq!(two.questions(PATH).len(), 4, "not asked about d");
+}
+
+/// A token is a secret between its issuer and its consumer: where it says whose it is, nobody else
+/// gets to see it.
+#[tokio::test]
+async fn a_token_that_names_its_issuer_is_shown_to_no_other() {
+    let (one, two) = (IssuerServer::start().await, IssuerServer::start().await);
+    let bridge = authenticator(vec![
+        asked(&one, "https://one.example"),
+        asked(&two, "https://two.example"),
+    ]);
+    let naming = |claims: Value| format!("{}.{}.c2ln", encode("{}"), encode(claims.to_string()));
+    let by_two = naming(json!({"iss": "https://two.example", "jti": 1}));
+    let by_two_again = naming(json!({"iss": "https://two.example", "jti": 2}));
+    one.answer(PATH, 200, &active());
+    two.answer(PATH, 200, &active());
+    assert_eq!(ask(&bridge, &by_two).await.as_deref(), Ok("shop"));
+    two.answer(PATH, 200, &json!({"active": false}));
+    let refused = ask(&bridge, &by_two_again).await;
+    assert_eq!(refused, Err(Reason::Inactive.into()));
+    two.answer(PATH, 500, &json!({}));
+    assert_eq!(ask(&bridge, &format!("{by_two}x")).await, Err(SILENT));
+    assert_eq!(one.questions(PATH).len(), 0);
+    // What names nobody of ours is anybody's.
+    for claims in [
+        json!({"iss": "https://three.example"}),
+        json!({}),
+        json!({"iss": ["https://two.example"]}),
+    ] {
+        let token = naming(claims);
+        assert_eq!(ask(&bridge, &token).await.as_deref(), Ok("shop"), "{token}");
+    }
+    assert_eq!(one.questions(PATH).len(), 3);
 }
 
 /// An issuer that takes connections and says nothing, for as long as the listener is held.

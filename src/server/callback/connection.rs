@@ -14,7 +14,9 @@ use tokio::time::Instant;
 use tokio_util::io::InspectReader;
 use tokio_util::sync::CancellationToken;
 
-use super::{Callbacks, READ_TIMEOUT};
+use super::outcome::Outcome;
+use super::places::Place;
+use super::{Callbacks, DRAIN_TIMEOUT, READ_TIMEOUT};
 use crate::tls::{HTTP2, ListenerTls};
 
 const MAX_CONCURRENT_STREAMS: u32 = 64;
@@ -31,6 +33,7 @@ const PREFACE: usize = 24;
 /// One connection of the core.
 pub(super) struct Connection {
     pub(super) callbacks: Arc<Callbacks>,
+    pub(super) place: Place,
     pub(super) stop: CancellationToken,
 }
 
@@ -54,7 +57,13 @@ impl Connection {
     where
         S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
-        let Self { callbacks, stop } = self;
+        let Self {
+            callbacks,
+            place,
+            stop,
+        } = self;
+        let place = Arc::new(place);
+        let end = place.lost().clone();
         let heard = Arc::new(AtomicUsize::new(0));
         let counted = heard.clone();
         let stream = InspectReader::new(stream, move |bytes: &[u8]| {
@@ -71,10 +80,13 @@ impl Connection {
             .serve_connection(
                 TokioIo::new(stream),
                 service_fn(move |request| {
-                    let callbacks = callbacks.clone();
+                    let (callbacks, place) = (callbacks.clone(), place.clone());
                     async move {
                         let outcome = callbacks.take(request).await;
                         callbacks.metrics.count(outcome);
+                        if outcome == Outcome::Taken {
+                            place.used();
+                        }
                         Ok::<_, Infallible>(outcome.response())
                     }
                 }),
@@ -90,11 +102,15 @@ impl Connection {
                 }
             }
             () = stop.cancelled() => {}
+            () = end.cancelled() => {}
         }
         tokio::select! {
             _ = connection.as_mut() => return,
-            () = stop.cancelled() => connection.as_mut().graceful_shutdown(),
+            () = stop.cancelled() => {}
+            () = end.cancelled() => {}
         }
-        let _ = connection.await;
+        connection.as_mut().graceful_shutdown();
+        // Over either way.
+        let _ = tokio::time::timeout(DRAIN_TIMEOUT, connection).await;
     }
 }

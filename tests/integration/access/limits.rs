@@ -9,6 +9,7 @@ use serde_json::json;
 use super::support::{ask_number, guarded, token_of};
 use crate::support::Rig;
 use crate::support::client::{Ask, Connection};
+use crate::support::control::GET_BINDINGS;
 
 const HOUR: u32 = 3600;
 const DAY: u32 = 24 * HOUR;
@@ -203,6 +204,55 @@ async fn guesses_whose_address_it_is_are_counted() {
         statuses.push(rig.bridge.send(&ask.bearer(&walker)).await.status);
     }
     assert_eq!(statuses, [422, 422, 422, 429, 429]);
+}
+
+/// Where one that nobody has is passed over, the answer tells that nobody has it: the number that is
+/// known already is no cover for that either, below the limit or beyond it.
+#[tokio::test]
+async fn what_is_passed_over_is_counted() {
+    within_the_hour().await;
+    let rig = guarded(|config| config.limits.distinct_subscribers_per_hour = 4).await;
+    let walker = token_of(&rig, "walker").await;
+    let mut statuses = Vec::new();
+    for number in [
+        "34999999991",
+        "34999999991",
+        "34999999992",
+        "34999999993",
+        "34999999994",
+        "34600000002",
+        "34999999992",
+    ] {
+        let body = json!({
+            "phoneNumber": number,
+            "networkAccessIdentifier": "123456789@domain.com",
+        });
+        let ask = Ask::identifier(&body).bearer(&walker);
+        statuses.push(rig.bridge.send(&ask).await.status);
+    }
+    assert_eq!(statuses, [200, 200, 200, 200, 429, 429, 200]);
+    let most = rig
+        .bridge
+        .metric("pei_bridge_distinct_subscribers_max", &[]);
+    assert!(about(most.await, 4));
+}
+
+/// Nor is a core that fails afterwards: who was passed over is told all the same.
+#[tokio::test]
+async fn what_is_passed_over_is_counted_where_the_core_then_fails() {
+    within_the_hour().await;
+    let rig = guarded(|config| config.limits.distinct_subscribers_per_hour = 2).await;
+    rig.control
+        .fault(GET_BINDINGS, &json!({"status": 500}))
+        .await;
+    let walker = token_of(&rig, "walker").await;
+    let mut statuses = Vec::new();
+    for number in ["34999999991", "34999999992", "34999999993"] {
+        let body = json!({"phoneNumber": number, "ipv6Address": "2001:db8:85a3:8d3::1"});
+        let ask = Ask::identifier(&body).bearer(&walker);
+        statuses.push(rig.bridge.send(&ask).await.status);
+    }
+    assert_eq!(statuses, [502, 502, 429]);
 }
 
 #[tokio::test]

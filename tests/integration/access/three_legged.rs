@@ -66,6 +66,13 @@ async fn refusals_do_not_tell_subscriptions_apart() {
         let ask = Ask::identifier(&json!({ "phoneNumber": number })).bearer(&token);
         told.push(rig.bridge.send(&ask).await.json());
     }
+    // Nor does the token's own device behind it make a difference.
+    for number in ["34600000002", "34999999999"] {
+        let own = "123456789@domain.com";
+        let both = json!({ "phoneNumber": number, "networkAccessIdentifier": own });
+        let ask = Ask::identifier(&both).bearer(&token);
+        told.push(rig.bridge.send(&ask).await.json());
+    }
     assert!(told.windows(2).all(|two| two[0] == two[1]), "{told:?}");
     assert_eq!(rig.control.count("Get3GppRegistration").await, 0);
     assert_eq!(rig.control.count("GetUcData").await, 0);
@@ -108,6 +115,16 @@ async fn the_tokens_device_beside_another_opens_no_door() {
     let answer = rig
         .bridge
         .send(&Ask::identifier(&own_first).bearer(&token))
+        .await;
+    answer.is_imei("490154203237518");
+    // An address that nobody has at the moment is nobody's name, and gives way.
+    let nobody_first = json!({
+        "ipv6Address": "2001:db8:dead::1",
+        "ipv4Address": {"publicAddress": "84.125.93.10", "publicPort": 59_765},
+    });
+    let answer = rig
+        .bridge
+        .send(&Ask::identifier(&nobody_first).bearer(&token))
         .await;
     answer.is_imei("490154203237518");
     // A token of nobody known is good for nobody.

@@ -5,7 +5,7 @@ use std::convert::Infallible;
 use bytes::Bytes;
 use futures_util::stream;
 use http::{Method, Request};
-use http_body_util::StreamBody;
+use http_body_util::{Full, StreamBody};
 use hyper::body::Frame;
 use hyper::client::conn::http2;
 use hyper_util::rt::{TokioExecutor, TokioIo};
@@ -16,6 +16,7 @@ use super::support::{
     EQUIPMENT, OTHER_IMEISV, SESSIONS, Wanted, callback, fed, losses, notification, outcomes,
     path_of, post, report, until_live,
 };
+use crate::support::client::Ask;
 use crate::support::eventually;
 use crate::support::raw::Raw;
 
@@ -66,15 +67,27 @@ async fn what_is_no_notification_is_refused() {
     let rig = fed(BOTH, |_| {}).await;
     let path = path_of(&rig, "sessions").await;
     let ask = notification(&path, &json!({}));
-    assert_eq!(post(&rig, &ask.clone().method(Method::GET)).await, 405);
-    let text = ask
-        .clone()
-        .without("content-type")
-        .header("content-type", "text/plain");
-    assert_eq!(post(&rig, &text).await, 415);
+    assert_eq!(post(&rig, &ask.method(Method::GET)).await, 405);
     assert!(losses(&rig.bridge, "sessions").await < 0.5);
-    let answered = post(&rig, &ask.body(Bytes::from(vec![b' '; 2 << 20]))).await;
-    assert_eq!(answered, 413);
+    let text = |ask: Ask| {
+        ask.without("content-type")
+            .header("content-type", "text/plain")
+    };
+    let too_large = |ask: Ask| ask.body(Bytes::from(vec![b' '; 2 << 20]));
+    // What they say is lost.
+    for (lost, change, status) in [
+        (0.5, &text as &dyn Fn(Ask) -> Ask, 415),
+        (1.5, &too_large, 413),
+    ] {
+        let path = path_of(&rig, "sessions").await;
+        let ask = change(notification(&path, &json!({})));
+        assert_eq!(post(&rig, &ask).await, status);
+        eventually("the gap shows", async || {
+            (losses(&rig.bridge, "sessions").await > lost).then_some(())
+        })
+        .await;
+        until_live(&rig.bridge, SESSIONS).await;
+    }
 }
 
 /// Something was told and is lost: nothing of this SMF is believed until it reported anew.
@@ -147,6 +160,39 @@ async fn a_connection_without_a_preface_is_closed() {
     }
     let path = path_of(&rig, "equipment").await;
     assert_eq!(post(&rig, &notification(&path, &report())).await, 204);
+}
+
+/// Who answers pings and says nothing goes when another one comes.
+#[tokio::test]
+async fn a_connection_that_brings_nothing_makes_way() {
+    let rig = fed(EQUIPMENT, |config| config.callback.max_connections = 2).await;
+    let mut idle = Vec::new();
+    for _ in 0..2 {
+        let stream = TcpStream::connect(callback(&rig)).await.unwrap();
+        let (sender, connection) =
+            http2::handshake::<_, _, Full<Bytes>>(TokioExecutor::new(), TokioIo::new(stream))
+                .await
+                .unwrap();
+        idle.push((sender, tokio::spawn(connection)));
+    }
+    let path = path_of(&rig, "equipment").await;
+    eventually("there is a place", async || {
+        let stream = TcpStream::connect(callback(&rig)).await.unwrap();
+        let (mut sender, connection) = http2::handshake(TokioExecutor::new(), TokioIo::new(stream))
+            .await
+            .ok()?;
+        let connection = tokio::spawn(connection);
+        let request = Request::post(format!("http://localhost{path}"))
+            .header("content-type", "application/json")
+            .body(Full::new(Bytes::from(report().to_string())))
+            .unwrap();
+        let answer = sender.send_request(request).await;
+        connection.abort();
+        answer.ok().filter(|answer| answer.status() == 204)
+    })
+    .await;
+    assert!(idle[0].1.is_finished() || idle[1].1.is_finished());
+    assert!(losses(&rig.bridge, "equipment").await < 0.5);
 }
 
 /// Each feed has room of its own.

@@ -5,7 +5,8 @@ use std::time::Duration;
 use serde_json::{Value, json};
 
 use super::support::{
-    CONSENT, FIRST, fed, forget_subscriptions, live, losses, notifications, subscriptions,
+    CONSENT, FIRST, OTHER_IMEISV, OTHER_PEI, Wanted, fed, forget_subscriptions, live, losses,
+    notifications, subscriptions,
 };
 use crate::support::client::{Ask, Connection};
 use crate::support::control::{GET_3GPP, GET_UC_DATA};
@@ -90,6 +91,49 @@ async fn a_refusal_stops_an_answer_on_its_way() {
     .await;
     rig.control.consent(third, &refused()).await;
     assert_eq!(asking.await.unwrap().status, 403);
+}
+
+/// The subscriber takes the consent back and gives it again while the core is asked for the device,
+/// and uses another device while the core is asked for the consent once more.
+#[tokio::test]
+async fn a_swap_shows_in_an_answer_that_waits_for_consent() {
+    let both = Wanted {
+        equipment: true,
+        ..CONSENT
+    };
+    let rig = fed(both, |config| {
+        config.consent.mode = pei_bridge::config::ConsentMode::Core;
+    })
+    .await;
+    rig.control.fault(GET_3GPP, &json!({"status": 500})).await;
+    rig.ask(&body()).await.is_error(502, "BAD_GATEWAY");
+    eventually("the consent is covered", async || {
+        (live(&rig.bridge, "consent").await > 0.5).then_some(())
+    })
+    .await;
+    rig.control
+        .fault(GET_3GPP, &json!({"latencyMs": 1000}))
+        .await;
+    rig.control
+        .fault(GET_UC_DATA, &json!({"latencyMs": 1000}))
+        .await;
+    rig.control.reset().await;
+    let mut connection = Connection::http1(rig.bridge.api).await;
+    let ask = Ask::identifier(&body());
+    let asking = tokio::spawn(async move { connection.send(&ask).await });
+    let is_asked = async |operation: &str, times: u64| {
+        eventually(operation, async || {
+            (rig.control.count(operation).await >= times).then_some(())
+        })
+        .await;
+    };
+    is_asked(GET_3GPP, 1).await;
+    let consents_asked = rig.control.count(GET_UC_DATA).await;
+    rig.control.consent(FIRST, &refused()).await;
+    rig.control.consent(FIRST, &given()).await;
+    is_asked(GET_UC_DATA, consents_asked + 1).await;
+    rig.control.swap_device(FIRST, OTHER_PEI).await;
+    assert_eq!(asking.await.unwrap().json()["imeisv"], OTHER_IMEISV);
 }
 
 #[tokio::test]

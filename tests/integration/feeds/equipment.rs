@@ -7,8 +7,9 @@ use std::time::{Duration, Instant};
 use serde_json::{Value, json};
 
 use super::support::{
-    EQUIPMENT, FIRST, LONG, OTHER_IMEISV, OTHER_PEI, Wanted, fed, feed, forget_subscriptions, live,
-    losses, notifications, until_live,
+    EQUIPMENT, FIRST, LONG, OTHER_IMEISV, OTHER_PEI, Wanted, callback, fed, feed,
+    forget_subscriptions, live, losses, notification, notifications, path_of, post, report,
+    until_live,
 };
 use crate::support::client::{Ask, Connection};
 use crate::support::control::{GET_3GPP, TRANSLATE};
@@ -186,8 +187,7 @@ async fn an_answer_that_was_overtaken_is_not_believed() {
 }
 
 /// The device is swapped again and again while everybody asks by every name. Whatever is asked
-/// after a swap was acknowledged, and whatever is answered later than a while after it, is the new
-/// one.
+/// after a swap was acknowledged is answered with the new one.
 #[tokio::test(flavor = "multi_thread")]
 async fn no_old_device_is_answered_under_load() {
     const ROUNDS: usize = 30;
@@ -240,24 +240,82 @@ async fn no_old_device_is_answered_under_load() {
     }
 }
 
-/// A report about a number whose subscription cannot be found out is not acknowledged.
+/// A report about a number whose subscription cannot be found out, or that leads to nobody, is not
+/// acknowledged: the device may be remembered by another name.
 #[tokio::test]
 async fn a_report_that_cannot_be_understood_breaks_the_feed() {
+    for fault in [
+        json!({"status": 500}),
+        json!({"status": 404, "cause": "USER_NOT_FOUND"}),
+    ] {
+        let rig = fed(EQUIPMENT, |config| {
+            config.cache.equipment = Duration::from_millis(100);
+        })
+        .await;
+        let body = json!({"networkAccessIdentifier": "123456789@domain.com"});
+        rig.ask(&body).await.is_imei("490154203237518");
+        rig.control.fault(TRANSLATE, &fault).await;
+        rig.control.swap_device(FIRST, OTHER_PEI).await;
+        until_new_after_gap(&rig, &body).await;
+    }
+}
+
+/// Notifications overtake each other, and are sent again.
+#[tokio::test]
+async fn an_older_report_takes_nothing_away_from_a_newer_one() {
+    let rig = fed(EQUIPMENT, |_| {}).await;
+    let path = path_of(&rig, "equipment").await;
+    let ask = notification(&path, &report());
+    let remembered = json!({"phoneNumber": "123456789"});
+    rig.ask(&remembered).await.is_imei("490154203237518");
+    rig.control
+        .swap_device(FIRST, "imeisv-3569380356438201")
+        .await;
+    // The core reported this one before, and of this subscriber nothing is remembered.
+    let of_another = report().to_string().replace("123456789", "34600000002");
+    for ask in [ask.clone(), ask.body(of_another)] {
+        assert_eq!(post(&rig, &ask).await, 204);
+    }
+    let answer = rig.ask(&remembered).await;
+    assert_eq!(answer.json()["imeisv"], "3569380356438201");
+    let forgotten = json!({"phoneNumber": "34600000002"});
+    rig.ask(&forgotten).await.is_imei("356938035643809");
+}
+
+/// The core does not wait for the acknowledgement until the subscription is found out.
+#[tokio::test]
+async fn a_report_that_the_core_gave_up_breaks_the_feed() {
     let rig = fed(EQUIPMENT, |config| {
         config.cache.equipment = Duration::from_millis(100);
     })
     .await;
     let body = json!({"phoneNumber": "123456789"});
     rig.ask(&body).await.is_imei("490154203237518");
-    rig.control.fault(TRANSLATE, &json!({"status": 500})).await;
+    let path = path_of(&rig, "equipment").await;
+    // The same happened in the core, which tells of it a little later.
+    notifications(rig.control, "lose").await;
     rig.control.swap_device(FIRST, OTHER_PEI).await;
+    rig.control.reset().await;
+    rig.control.fault(TRANSLATE, &json!({"mode": "hang"})).await;
+    let mut connection = Connection::http2(callback(&rig)).await;
+    let ask = notification(&path, &report());
+    let asking = tokio::spawn(async move { connection.try_send(&ask).await.is_ok() });
+    eventually("the subscription is asked for", async || {
+        (rig.control.count(TRANSLATE).await > 0).then_some(())
+    })
+    .await;
+    asking.abort();
+    until_new_after_gap(&rig, &body).await;
+}
+
+async fn until_new_after_gap(rig: &Rig, body: &Value) {
     eventually("the gap shows", async || {
         (losses(&rig.bridge, "equipment").await > 0.5).then_some(())
     })
     .await;
     rig.control.clear_faults().await;
     eventually("the new device shows", async || {
-        let answer = rig.ask(&body).await;
+        let answer = rig.ask(body).await;
         (answer.status == 200 && answer.json()["imeisv"] == OTHER_IMEISV).then_some(())
     })
     .await;

@@ -6,7 +6,8 @@ use serde_json::{Value, json};
 use simcore::{Options, Settings};
 
 use super::support::{
-    CONSENT, FIRST, LONG, Wanted, fed, fed_by, live, losses, subscriptions, until_live,
+    CONSENT, FIRST, LONG, Wanted, fed, fed_by, forget_subscriptions, live, losses, subscriptions,
+    until_live,
 };
 use crate::support::eventually;
 
@@ -129,4 +130,41 @@ async fn a_core_that_does_not_answer_is_not_trusted() {
     }
     rig.control.clear_faults().await;
     until_live(&rig.bridge, ALL).await;
+}
+
+/// Which feeds are relied on now can be seen.
+#[tokio::test]
+async fn a_feed_is_off_trusted_or_distrusted() {
+    let both = Wanted {
+        consent: false,
+        ..ALL
+    };
+    let rig = fed(both, |_| {}).await;
+    let are = async |expected: &str| {
+        eventually(expected, async || {
+            let mut as_expected = true;
+            for (feed, state) in [
+                ("sessions", expected),
+                ("equipment", expected),
+                ("consent", "off"),
+            ] {
+                for label in ["off", "trusted", "distrusted"] {
+                    let labels = [format!("feed=\"{feed}\""), format!("state=\"{label}\"")];
+                    let labels = labels.each_ref().map(String::as_str);
+                    let value = rig.bridge.metric("pei_bridge_feed_state", &labels).await;
+                    as_expected &= (value > 0.5) == (label == state);
+                }
+            }
+            as_expected.then_some(())
+        })
+        .await;
+    };
+    are("trusted").await;
+    for operation in ["CreateIndividualSubcription", "CreateEeSubscription"] {
+        rig.control.fault(operation, &json!({"status": 500})).await;
+    }
+    forget_subscriptions(rig.control).await;
+    are("distrusted").await;
+    rig.control.clear_faults().await;
+    are("trusted").await;
 }

@@ -9,7 +9,7 @@ use simcore::{NfType, Options};
 
 use super::support::{
     CONSENT, EQUIPMENT, FIRST, LONG, OTHER_IMEISV, OTHER_PEI, control, feed, live, losses,
-    subscriptions,
+    settings, subscriptions,
 };
 use crate::network::Network;
 use crate::support::control::GET_3GPP;
@@ -172,6 +172,40 @@ async fn udms_of_one_set_keep_one_subscription() {
     until_subscribed(&bridge, 1.0).await;
     assert!(is_believed(&network, &bridge).await);
     assert_eq!(at_udms(&network).await.len(), 1);
+}
+
+/// The one that made the subscription dies: the other one of its set prolongs it, and nothing is
+/// lost.
+#[tokio::test]
+async fn a_subscription_outlives_the_udm_of_the_set_that_made_it() {
+    let network = two_udms().await;
+    for udm in network.all(NfType::Udm) {
+        let path = format!("/sim/instances/{}", udm.id);
+        let set = json!({ "nfSetIdList": ["set1.udmset.5gc.mnc001.mcc001"] });
+        control(network.control, Method::PATCH, &path, &set).await;
+    }
+    settings(network.control, &json!({ "udmsTellOwn": false })).await;
+    let bridge = Bridge::start(&discovering(&network));
+    until_subscribed(&bridge, 1.0).await;
+    let made = at_udms(&network).await;
+    let (maker, other): (Vec<_>, Vec<_>) = network
+        .all(NfType::Udm)
+        .into_iter()
+        .partition(|udm| made[0]["nfInstanceId"] == *udm.id);
+    network.control.order(&maker[0].id, "kill").await;
+    network.control.reset_at(&other[0].id).await;
+    eventually("the other one is asked to prolong it", async || {
+        (network.control.total_at(&other[0].id).await >= 3).then_some(())
+    })
+    .await;
+    assert!(losses(&bridge, "equipment").await < 0.5);
+    assert!(is_believed(&network, &bridge).await);
+    assert_eq!(at_udms(&network).await.len(), 1);
+    network.control.swap_device(FIRST, OTHER_PEI).await;
+    assert_eq!(imeisv(&bridge, OF_FIRST).await, OTHER_IMEISV);
+    bridge.stop();
+    bridge.ended().await;
+    assert_eq!(at_udms(&network).await, Vec::<Value>::new());
 }
 
 /// A UDM that does not serve the subscriber could not tell of the consent.

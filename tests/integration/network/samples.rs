@@ -4,17 +4,20 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
+use http::Method;
 use pei_bridge::config::{Config, Layers};
-use serde_json::json;
+use serde_json::{Value, json};
 use simcore::{Dialect, NfType};
 
 use super::Network;
+use crate::feeds::support::{FIRST, OTHER_IMEISV, OTHER_PEI, control, settings};
 use crate::support::process::file;
 use crate::support::{Bridge, eventually};
 
-const EVERYBODY: [(NfType, u16); 5] = [
+const EVERYBODY: [(NfType, u16); 6] = [
     (NfType::Nrf, 1),
     (NfType::Scp, 2),
+    (NfType::Smf, 2),
     (NfType::Udm, 2),
     (NfType::Bsf, 1),
     (NfType::Upf, 1),
@@ -48,7 +51,7 @@ fn roots(network: &Network, nf_type: NfType) -> String {
 }
 
 /// Every kind of identifier, once its functions are found.
-async fn answers(bridge: &Bridge, bodies: &[serde_json::Value]) {
+async fn answers(bridge: &Bridge, bodies: &[Value]) {
     for body in bodies {
         eventually("the device is told", async || {
             let answer = bridge.ask(body).await;
@@ -58,7 +61,7 @@ async fn answers(bridge: &Bridge, bodies: &[serde_json::Value]) {
     }
 }
 
-fn every_kind() -> [serde_json::Value; 4] {
+fn every_kind() -> [Value; 4] {
     [
         json!({ "phoneNumber": "+123456789" }),
         json!({ "networkAccessIdentifier": "123456789@domain.com" }),
@@ -98,6 +101,48 @@ async fn scp() {
     let bridge = Bridge::start(&sample("scp.toml", &variables));
     answers(&bridge, &every_kind()).await;
     assert_eq!(network.control.count("SearchNFInstances").await, 0);
+}
+
+/// Addresses are asked of nobody, and a device that is another one shows at once.
+#[tokio::test]
+async fn feeds() {
+    let network = Network::start(&EVERYBODY, |_| {}).await;
+    let keys = control(network.control, Method::GET, "/sim/nrf/jwks", &Value::Null).await;
+    let keys = file(".json", &keys.to_string());
+    let token = json!({"notificationToken": {"audience": "NEF", "scope": "pei-bridge-callback"}});
+    settings(network.control, &token).await;
+    let variables = [
+        ("CORE__NRF", roots(&network, NfType::Nrf)),
+        ("CALLBACK__LISTEN", "127.0.0.1:0".to_owned()),
+        ("CALLBACK__NRF_KEYS_FILE", keys.display().to_string()),
+        // Nobody shows a token here that could carry another one.
+        ("CONSENT__MODE", "core".to_owned()),
+    ];
+    let mut config = sample("feeds.toml", &variables);
+    // The port is not known before.
+    config.callback.uri = None;
+    let bridge = Bridge::start(&config);
+    let all = ["sessions", "equipment", "consent"];
+    eventually("all feeds are relied on", async || {
+        bridge.ask(&every_kind()[0]).await;
+        let mut trusted = 0.0;
+        for feed in all {
+            let labels = [&*format!("feed=\"{feed}\""), "state=\"trusted\""];
+            trusted += bridge.metric("pei_bridge_feed_state", &labels).await;
+        }
+        (trusted > 2.5).then_some(())
+    })
+    .await;
+    answers(&bridge, &every_kind()).await;
+    network.control.reset().await;
+    network.control.swap_device(FIRST, OTHER_PEI).await;
+    for body in every_kind() {
+        let answer = bridge.ask(&body).await;
+        assert_eq!(answer.json()["imeisv"], OTHER_IMEISV, "{body}");
+    }
+    for operation in ["GetPCFBindings", "Get3GppRegistration"] {
+        assert_eq!(network.control.count(operation).await, 0, "{operation}");
+    }
 }
 
 #[tokio::test]

@@ -3,7 +3,6 @@
 use http::{HeaderValue, StatusCode};
 use tokio::time::Instant;
 
-use super::super::connection::STREAM_WINDOW;
 use super::super::endpoint::Shared;
 use super::super::pool::Wish;
 use super::super::proxy::{Route, Scp};
@@ -144,7 +143,7 @@ impl Inner {
         let head = self.sender.head(question, underway);
         let body = question.content.map(Content::body);
         let sender = attempt.lease.sender.take().ok_or(Failure::Untouched)?;
-        let mut answer = exchange(sender, head, body, self.limit()).await?;
+        let mut answer = exchange(sender, head, body, self.shared.settings.largest_body()).await?;
         attempt.settle(&answer);
         if let Some(steps) = question.observed.steps {
             let delegated = matches!(self.route, Route::Delegated(..));
@@ -257,15 +256,6 @@ impl Inner {
             }
             Route::Delegated(scp, _) => scp.has_another(&wish, history),
         }
-    }
-
-    /// The largest body that is read. A stream's window has to hold one byte more, or a peer would
-    /// wait for an update of it that never comes.
-    fn limit(&self) -> usize {
-        self.shared
-            .settings
-            .max_response_bytes
-            .min(STREAM_WINDOW as usize - 1)
     }
 
     pub(in super::super) fn may_retry(&self, sent: u32) -> bool {
