@@ -408,7 +408,11 @@ impl Walk<'_> {
         let mut known: Option<Supi> = None;
         let mut unknown = false;
         for identifier in identifiers.iter().flatten() {
-            let supi = self.lookup.supi_of(identifier, self.deadline).await?;
+            let supi = match self.lookup.supi_of(identifier, self.deadline).await {
+                // One that contradicts itself.
+                Err(LookupError::Mismatch) => return Err(self.mismatch()),
+                supi => supi?,
+            };
             if known.is_some() && supi.is_some() && known != supi {
                 return Err(self.mismatch());
             }
