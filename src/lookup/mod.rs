@@ -142,8 +142,8 @@ pub struct Answer {
 pub struct Progress {
     /// The subscription that is asked about, once it is known.
     pub subscription: Option<UeId>,
-    /// The identifiers that the core does not know and that gave way to the next. Whoever gets an
-    /// answer to that learns that nobody has them.
+    /// The identifiers of several that the core does not know, so that the next was tried. Whatever
+    /// the answer is, it tells that nobody has them.
     pub passed_over: Vec<IdentifierKind>,
     /// Whether the consumer needs no consent by its own right.
     pub exempt: bool,
