@@ -3,8 +3,8 @@
 //! Where a token is signed and names its issuer, that one alone is asked: nobody else need see it.
 //! Otherwise they are asked in the order of the configuration until one says `active`. None is waited
 //! for long before the next is asked as well: one that swallows questions must not take the time of
-//! those that answer. A question costs a round trip: it is asked
-//! once for all who wait for it, and each issuer gets only so many at a time.
+//! those that answer. A question costs a round trip: it is asked once for all who wait for it, and
+//! each issuer gets only so many at a time.
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -142,8 +142,8 @@ pub struct Answer {
 pub struct Progress {
     /// The subscription that is asked about, once it is known.
     pub subscription: Option<UeId>,
-    /// The identifiers that the core does not know and that gave way to the next. Whoever gets an
-    /// answer to that learns that nobody has them.
+    /// The identifiers of several that the core does not know, so that the next was tried. Whatever
+    /// the answer is, it tells that nobody has them.
     pub passed_over: Vec<IdentifierKind>,
     /// Whether the consumer needs no consent by its own right.
     pub exempt: bool,
@@ -408,7 +408,11 @@ impl Walk<'_> {
         let mut known: Option<Supi> = None;
         let mut unknown = false;
         for identifier in identifiers.iter().flatten() {
-            let supi = self.lookup.supi_of(identifier, self.deadline).await?;
+            let supi = match self.lookup.supi_of(identifier, self.deadline).await {
+                // One that contradicts itself.
+                Err(LookupError::Mismatch) => return Err(self.mismatch()),
+                supi => supi?,
+            };
             if known.is_some() && supi.is_some() && known != supi {
                 return Err(self.mismatch());
             }

@@ -186,24 +186,34 @@ async fn who_walks_through_numbers_is_stopped_and_seen() {
     answer.is_error(400, "INVALID_ARGUMENT");
 }
 
-/// Whether an address is that of a number is a guess at somebody, too: the number that is known
-/// already is no cover for it.
+/// Whether an address is that of a number is a guess at somebody, too, and so is what stands behind
+/// it: the number that is known already is no cover for it.
 #[tokio::test]
 async fn guesses_whose_address_it_is_are_counted() {
     within_the_hour().await;
     let rig = guarded(|config| config.limits.distinct_subscribers_per_hour = 3).await;
-    let walker = token_of(&rig, "walker").await;
-    let mut statuses = Vec::new();
-    for host in 1..6 {
-        let device = json!({
-            "phoneNumber": "+123456789",
-            "ipv6Address": format!("2001:db8:dead:{host}::1"),
-        });
-        let body = json!({ "device": device });
-        let ask = Ask::identifier(&body).path("/device-identifier/v0.2/retrieve-identifier");
-        statuses.push(rig.bridge.send(&ask.bearer(&walker)).await.status);
+    let by_prefix = |host: u32| json!({"ipv6Address": format!("2001:db8:dead:{host}::1")});
+    let by_private = |host: u32| {
+        json!({"ipv4Address": {
+            "publicAddress": "84.125.93.10",
+            "publicPort": 59_765,
+            "privateAddress": format!("10.45.9.{host}"),
+        }})
+    };
+    for (walker, guesses) in [
+        ("by-prefix", [1, 2, 3, 4, 5].map(by_prefix)),
+        ("by-private-address", [1, 2, 3, 4, 5].map(by_private)),
+    ] {
+        let token = token_of(&rig, walker).await;
+        let mut statuses = Vec::new();
+        for mut device in guesses {
+            device["phoneNumber"] = json!("+123456789");
+            let body = json!({ "device": device });
+            let ask = Ask::identifier(&body).path("/device-identifier/v0.2/retrieve-identifier");
+            statuses.push(rig.bridge.send(&ask.bearer(&token)).await.status);
+        }
+        assert_eq!(statuses, [422, 422, 422, 429, 429], "{walker}");
     }
-    assert_eq!(statuses, [422, 422, 422, 429, 429]);
 }
 
 /// Where one that nobody has is passed over, the answer tells that nobody has it: the number that is
