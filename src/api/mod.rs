@@ -43,7 +43,7 @@ pub use provided::ProvidedIdentifier;
 pub use version::{UnknownVersion, Version};
 
 use crate::audit::Audit;
-use crate::auth::{AuthError, Authenticator, Caller};
+use crate::auth::{AuthError, Authenticator, Caller, LastToken};
 use crate::config::Config;
 use crate::limits::{Consumer, Limiter};
 use crate::lookup::{Answer, DeviceQuery, Lookup, LookupError, NamedBy, Question};
@@ -93,6 +93,16 @@ pub struct Parts {
     pub metrics: Arc<ApiMetrics>,
 }
 
+/// What is known of a request before it is looked at.
+struct Arrival<'a> {
+    route: Result<Route<'a>, ApiError>,
+    correlator: &'a Correlator,
+    /// The token that came last on its connection.
+    last_token: &'a LastToken,
+    deadline: Instant,
+    now: Timestamp,
+}
+
 impl Api {
     /// The API as configured.
     pub fn new(config: &Config, parts: Parts) -> Self {
@@ -107,10 +117,15 @@ impl Api {
         }
     }
 
-    /// Answers one request, as part of the trace that its consumer began or that we record.
-    pub async fn handle(&self, request: Request<Incoming>) -> Response<Full<Bytes>> {
+    /// Answers one request of a connection, as part of the trace that its consumer began or that we
+    /// record.
+    pub async fn handle(
+        &self,
+        request: Request<Incoming>,
+        last_token: &LastToken,
+    ) -> Response<Full<Bytes>> {
         let Some(mut span) = self.parts.tracer.begin("request", request.headers()) else {
-            return self.answer_in_time(request).await;
+            return self.answer_in_time(request, last_token).await;
         };
         if let Ok(route) = Route::of(request.uri().path(), &self.served) {
             let version = Value::Word(route.served.version.as_str());
@@ -121,7 +136,8 @@ impl Api {
             );
         }
         // Boxed: the rare way must not make the common one large.
-        let response = span.around(Box::pin(self.answer_in_time(request))).await;
+        let answered = Box::pin(self.answer_in_time(request, last_token));
+        let response = span.around(answered).await;
         let status = response.status();
         let number = Value::Number(status.as_u16().into());
         span.set("http.response.status_code", number);
@@ -133,7 +149,11 @@ impl Api {
 
     /// Answers one request, whatever happens on the way: owns the deadline, the correlator, the
     /// count, the audit, and the last net below a bug of ours.
-    async fn answer_in_time(&self, request: Request<Incoming>) -> Response<Full<Bytes>> {
+    async fn answer_in_time(
+        &self,
+        request: Request<Incoming>,
+        last_token: &LastToken,
+    ) -> Response<Full<Bytes>> {
         let started = Instant::now();
         let route = Route::of(request.uri().path(), &self.served);
         let correlator = Correlator::of(request.headers(), correlator_form(route.as_ref()));
@@ -141,9 +161,16 @@ impl Api {
         let target = route.as_ref().ok().copied();
         let record = self.parts.audit.as_ref().zip(target);
         let mut trail = Trail::begin(record, correlator.echo(), started);
+        let arrival = Arrival {
+            route,
+            correlator: &correlator,
+            last_token,
+            deadline,
+            now: Timestamp::now(),
+        };
         let answered = {
             // Pinned where it is made: moving it would copy some kilobytes.
-            let answer = pin!(self.answer(request, route, &correlator, &mut trail, deadline));
+            let answer = pin!(self.answer(request, arrival, &mut trail));
             let answer = AssertUnwindSafe(answer).catch_unwind();
             tokio::time::timeout_at(deadline, answer).await
         };
@@ -213,17 +240,12 @@ impl Api {
     async fn answer(
         &self,
         request: Request<Incoming>,
-        route: Result<Route<'_>, ApiError>,
-        correlator: &Correlator,
+        arrival: Arrival<'_>,
         trail: &mut Trail<'_>,
-        deadline: Instant,
     ) -> Result<Response<Full<Bytes>>, ApiError> {
         let (parts, body) = request.into_parts();
-        let now = Timestamp::now();
-        let admitted = self
-            .admit(&parts, route, correlator, trail, deadline, now)
-            .await;
-        let (route, caller, consumer) = match admitted {
+        let Arrival { deadline, now, .. } = arrival;
+        let (route, caller, consumer) = match self.admit(&parts, arrival, trail).await {
             Ok(admitted) => admitted,
             Err(error) => {
                 body::drain(body).await;
@@ -321,18 +343,22 @@ impl Api {
     async fn admit<'a>(
         &self,
         parts: &http::request::Parts,
-        route: Result<Route<'a>, ApiError>,
-        correlator: &Correlator,
+        arrival: Arrival<'a>,
         trail: &mut Trail<'_>,
-        deadline: Instant,
-        now: Timestamp,
     ) -> Result<(Route<'a>, Arc<Caller>, Consumer), ApiError> {
+        let Arrival {
+            route,
+            correlator,
+            last_token,
+            deadline,
+            now,
+        } = arrival;
         let route = route?;
         if parts.method != Method::POST {
             return Err(ApiError::new(ErrorCode::MethodNotAllowed));
         }
         correlator.check()?;
-        let caller = self.caller(parts, trail, deadline).await?;
+        let caller = self.caller(parts, last_token, trail, deadline).await?;
         let scope = route.operation.scope();
         if !caller.scopes.allows(scope) {
             trail.scope_missing = Some(scope);
@@ -351,11 +377,13 @@ impl Api {
     async fn caller(
         &self,
         parts: &http::request::Parts,
+        last_token: &LastToken,
         trail: &mut Trail<'_>,
         deadline: Instant,
     ) -> Result<Arc<Caller>, ApiError> {
         let caller = {
-            let caller = pin!(self.parts.authenticator.caller(parts, deadline));
+            let authenticator = &self.parts.authenticator;
+            let caller = pin!(authenticator.caller(parts, last_token, deadline));
             trace::stage("authenticate", caller).await
         };
         let caller = caller.map_err(|error| match error {

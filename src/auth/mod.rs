@@ -3,7 +3,7 @@
 //! Read in this order: this file (the walk of a token), [`caller`] and [`reason`] (what comes out
 //! of it), `credentials` (the header), then for signed tokens `jwt`, `jws`, `claims`,
 //! `device_claims` and `keys`, for opaque ones `introspection`; `dpop` for proofs of possession,
-//! `verified` for tokens that are remembered, `challenge` for what a 401 asks for. `issuer_client` and `refreshed` fetch what issuers
+//! `verified` and `last_token` for tokens that are remembered, `challenge` for what a 401 asks for. `issuer_client` and `refreshed` fetch what issuers
 //! publish; `setup` builds all of it.
 //!
 //! Where the texts leave a choice, the one that refuses was taken: what cannot be understood is
@@ -21,6 +21,7 @@ mod issuer_client;
 mod jws;
 mod jwt;
 mod keys;
+mod last_token;
 mod members;
 mod metrics;
 pub mod reason;
@@ -38,6 +39,7 @@ use http::request::Parts;
 use tokio::time::Instant;
 
 pub use caller::{Caller, ConsumerId, Scopes, Subject};
+pub use last_token::LastToken;
 pub use metrics::AuthMetrics;
 pub use reason::{AuthError, Missing, Reason};
 pub use setup::AuthSetupError;
@@ -70,9 +72,15 @@ enum Judge {
 }
 
 impl Authenticator {
-    /// Who sends this request. Of `parts`, method and URI matter to proofs of possession only.
-    pub async fn caller(&self, parts: &Parts, deadline: Instant) -> Result<Arc<Caller>, AuthError> {
-        let outcome = self.identify(parts, deadline).await;
+    /// Who sends this request, over a connection that sent this token before. Of `parts`, method and
+    /// URI matter to proofs of possession only.
+    pub async fn caller(
+        &self,
+        parts: &Parts,
+        last: &LastToken,
+        deadline: Instant,
+    ) -> Result<Arc<Caller>, AuthError> {
+        let outcome = self.identify(parts, last, deadline).await;
         if let Err(error) = outcome {
             self.metrics.refused(error);
         }
@@ -80,19 +88,31 @@ impl Authenticator {
     }
 
     /// The walk of a token: header, what is known of it or else its judge, its binding.
-    async fn identify(&self, parts: &Parts, deadline: Instant) -> Result<Arc<Caller>, AuthError> {
+    async fn identify(
+        &self,
+        parts: &Parts,
+        last: &LastToken,
+        deadline: Instant,
+    ) -> Result<Arc<Caller>, AuthError> {
         if let Judge::Nobody(anonymous) = &self.judge {
             return Ok(anonymous.clone());
         }
         let credentials = Credentials::of(&parts.headers)?;
         self.proofs.check_scheme(credentials.scheme)?;
-        let digest = TokenDigest::of(credentials.token);
-        let known = self.known.get(&digest);
-        let remembered = known.is_some();
-        let known = match known {
-            Some(known) => known,
-            // Boxed: the rare way must not make the common one large.
-            None => Box::pin(self.judge(&credentials, digest, deadline)).await?,
+        let (digest, known, remembered) = match last.get(credentials.token) {
+            Some((digest, known)) => (digest, known, true),
+            None => {
+                let digest = TokenDigest::of(credentials.token);
+                let known = self.known.get(&digest);
+                let remembered = known.is_some();
+                let known = match known {
+                    Some(known) => known,
+                    // Boxed: the rare way must not make the common one large.
+                    None => Box::pin(self.judge(&credentials, digest, deadline)).await?,
+                };
+                last.set(credentials.token, digest, &known);
+                (digest, known, remembered)
+            }
         };
         let bound_to = known.bound_to.as_deref();
         let consumer = &known.caller.consumer;

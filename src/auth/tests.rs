@@ -44,7 +44,9 @@ fn soon() -> Instant {
 
 async fn ask(authenticator: &Authenticator, token: &str) -> Result<Arc<Caller>, AuthError> {
     let parts = request(&[("authorization", &format!("Bearer {token}"))]);
-    authenticator.caller(&parts, soon()).await
+    authenticator
+        .caller(&parts, &LastToken::default(), soon())
+        .await
 }
 
 async fn refusal(authenticator: &Authenticator, token: &str) -> Option<AuthError> {
@@ -81,14 +83,18 @@ async fn headers_make_or_break_it() {
         (&[("authorization", &token)], Some(Reason::Malformed)),
         (&[("authorization", &padded)], Some(Reason::TooLong)),
     ] {
-        let outcome = bridge.caller(&request(headers), soon()).await;
+        let outcome = bridge
+            .caller(&request(headers), &LastToken::default(), soon())
+            .await;
         assert_eq!(outcome.err(), reason.map(AuthError::from));
     }
     let mut in_query = request(&[]);
     in_query.uri = format!("http://127.0.0.1/p?access_token={token}")
         .parse()
         .unwrap();
-    let outcome = bridge.caller(&in_query, soon()).await;
+    let outcome = bridge
+        .caller(&in_query, &LastToken::default(), soon())
+        .await;
     assert_eq!(outcome.err(), Some(Reason::Missing.into()));
 }
 
@@ -136,9 +142,12 @@ async fn a_bound_token_needs_its_proof_every_time() {
         let header = json!({"typ": "dpop+jwt", "kid": null, "jwk": holder.jwk()});
         let proof = holder.sign(&header, &claims);
         let parts = request(&[("authorization", &authorization), ("dpop", &proof)]);
-        let caller = bridge.caller(&parts, soon()).await.unwrap();
+        let caller = bridge
+            .caller(&parts, &LastToken::default(), soon())
+            .await
+            .unwrap();
         assert_eq!(caller.consumer.as_str(), "shop");
-        let again = bridge.caller(&parts, soon()).await;
+        let again = bridge.caller(&parts, &LastToken::default(), soon()).await;
         assert_eq!(again.err(), Some(Reason::ProofReplayed.into()));
     }
     assert_eq!(refusal(&bridge, &bound).await, Some(Reason::Binding.into()));
@@ -175,7 +184,10 @@ async fn with_mode_none_everybody_is_anonymous() {
         mode: AuthMode::None,
         ..Auth::default()
     };
-    let caller = start(&auth).caller(&request(&[]), soon()).await.unwrap();
+    let caller = start(&auth)
+        .caller(&request(&[]), &LastToken::default(), soon())
+        .await
+        .unwrap();
     assert_eq!(caller.consumer.as_str(), "anonymous");
     assert!(
         caller

@@ -32,6 +32,11 @@ impl Known {
             good_until: Instant::now() + left,
         }
     }
+
+    /// Whether that has not ended.
+    pub(super) fn is_good(&self, now: Instant) -> bool {
+        now < self.good_until
+    }
 }
 
 /// Beyond what the cache takes for a time, and any process lives.
@@ -54,7 +59,7 @@ impl VerifiedTokens {
     /// What is known of a token, if it is still good.
     pub(super) fn get(&self, digest: &TokenDigest) -> Option<Known> {
         let known = self.0.get(digest)?;
-        if Instant::now() < known.good_until {
+        if known.is_good(Instant::now()) {
             return Some(known);
         }
         self.0.invalidate(digest);

@@ -32,6 +32,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::Service;
 use super::frames::{Brought, Frames};
+use crate::auth::LastToken;
 use crate::telemetry::metrics::HandshakeFailure;
 use crate::tls::HTTP2;
 
@@ -202,6 +203,7 @@ async fn serve_http1<S>(
 ) where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
+    let last_token = LastToken::default();
     let connection = http1::Builder::new()
         .max_headers(MAX_HEADERS)
         // The buffer may grow beyond its own limit by one read, so both are said.
@@ -214,7 +216,7 @@ async fn serve_http1<S>(
             io,
             service_fn(|request| {
                 activity.header_ended();
-                answer(service, activity, request)
+                answer(service, activity, &last_token, request)
             }),
         );
     let mut connection = std::pin::pin!(connection);
@@ -251,9 +253,11 @@ async fn serve_http2<S>(
         .keep_alive_timeout(PING_TIMEOUT)
         .serve_connection(io, {
             let (service, activity) = (service.clone(), activity.clone());
+            let last_token = Arc::<LastToken>::default();
             service_fn(move |request| {
                 let (service, activity) = (service.clone(), activity.clone());
-                async move { answer(&service, &activity, request).await }
+                let last_token = last_token.clone();
+                async move { answer(&service, &activity, &last_token, request).await }
             })
         });
     let mut connection = std::pin::pin!(connection);
@@ -302,6 +306,7 @@ fn ends(
 async fn answer(
     service: &Service,
     activity: &Activity,
+    last_token: &LastToken,
     request: Request<Incoming>,
 ) -> Result<Response<Full<Bytes>>, Infallible> {
     let _in_request = activity.enter();
@@ -309,7 +314,7 @@ async fn answer(
     let response = match service.in_flight.try_acquire() {
         Ok(_permit) => {
             let _in_flight = InFlight::enter(&service.metrics.in_flight);
-            service.api.handle(request).await
+            service.api.handle(request, last_token).await
         }
         Err(_full) => {
             service.metrics.shed_requests.inc();
