@@ -99,21 +99,7 @@ impl Authenticator {
         }
         let credentials = Credentials::of(&parts.headers)?;
         self.proofs.check_scheme(credentials.scheme)?;
-        let (digest, known, remembered) = match last.get(credentials.token) {
-            Some((digest, known)) => (digest, known, true),
-            None => {
-                let digest = TokenDigest::of(credentials.token);
-                let known = self.known.get(&digest);
-                let remembered = known.is_some();
-                let known = match known {
-                    Some(known) => known,
-                    // Boxed: the rare way must not make the common one large.
-                    None => Box::pin(self.judge(&credentials, digest, deadline)).await?,
-                };
-                last.set(credentials.token, digest, &known);
-                (digest, known, remembered)
-            }
-        };
+        let (digest, known, remembered) = self.worth(&credentials, last, deadline).await?;
         let bound_to = known.bound_to.as_deref();
         let consumer = &known.caller.consumer;
         self.proofs
@@ -124,6 +110,30 @@ impl Authenticator {
             self.metrics.verified();
         }
         Ok(known.caller)
+    }
+
+    /// What a token is worth, and whether that was known before.
+    async fn worth(
+        &self,
+        credentials: &Credentials<'_>,
+        last: &LastToken,
+        deadline: Instant,
+    ) -> Result<(TokenDigest, Known, bool), AuthError> {
+        let token = credentials.token;
+        if let Some((digest, known)) = last.get(token) {
+            return Ok((digest, known, true));
+        }
+        let digest = TokenDigest::of(token);
+        let (known, remembered) = match self.known.get(&digest) {
+            Some(known) => (known, true),
+            // Boxed: the rare way must not make the common one large.
+            None => (
+                Box::pin(self.judge(credentials, digest, deadline)).await?,
+                false,
+            ),
+        };
+        last.set(token, digest, &known);
+        Ok((digest, known, remembered))
     }
 
     /// Has a token judged, and remembers it if it is good. Bad ones are not remembered here: there
