@@ -13,8 +13,10 @@ pub(crate) const MOST_ASKED: usize = 16;
 pub(crate) enum Knowledge {
     /// That it has nothing of the kind.
     Nothing,
-    /// It says nothing that would tell the two others apart.
+    /// It says nothing that would tell the others apart.
     Unclear,
+    /// Whom it was asked about, and that there is nothing of the kind: some say so of anybody.
+    Claimed,
     /// It is the one that was looked for.
     Certain,
 }

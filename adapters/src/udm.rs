@@ -224,7 +224,8 @@ impl AmfRegistration {
 impl Informs for AmfRegistration {
     fn knowledge(&self) -> Knowledge {
         match self {
-            Self::Registered(_) | Self::NotRegistered => Knowledge::Certain,
+            Self::Registered(_) => Knowledge::Certain,
+            Self::NotRegistered => Knowledge::Claimed,
             Self::Unspecified => Knowledge::Unclear,
             Self::UnknownSubscriber => Knowledge::Nothing,
         }

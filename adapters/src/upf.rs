@@ -132,7 +132,11 @@ impl Upf {
         deadline: Instant,
     ) -> Result<Option<UeIpInfo>, Error> {
         let upfs = self.client.roots(ServiceName::NupfGueip);
-        if upfs.len() <= 1 || upfs.len() > MOST_ASKED {
+        if upfs.len() > MOST_ASKED {
+            // One of those that are not asked may know it.
+            return Err(Error::Unreachable);
+        }
+        if upfs.len() <= 1 {
             let path = path(public, port);
             return self.ask(path, Subject::Anybody, deadline).await;
         }

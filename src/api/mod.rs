@@ -43,7 +43,7 @@ pub use provided::ProvidedIdentifier;
 pub use version::{UnknownVersion, Version};
 
 use crate::audit::Audit;
-use crate::auth::{AuthError, Authenticator, Caller, LastToken};
+use crate::auth::{AuthError, Authenticator, Caller, KeptToken};
 use crate::config::Config;
 use crate::limits::{Consumer, Limiter};
 use crate::lookup::{Answer, DeviceQuery, Lookup, LookupError, NamedBy, Question};
@@ -97,8 +97,8 @@ pub struct Parts {
 struct Arrival<'a> {
     route: Result<Route<'a>, ApiError>,
     correlator: &'a Correlator,
-    /// The token that came last on its connection.
-    last_token: &'a LastToken,
+    /// The token that is kept with its connection.
+    kept_token: &'a KeptToken,
     deadline: Instant,
     now: Timestamp,
 }
@@ -122,10 +122,10 @@ impl Api {
     pub async fn handle(
         &self,
         request: Request<Incoming>,
-        last_token: &LastToken,
+        kept_token: &KeptToken,
     ) -> Response<Full<Bytes>> {
         let Some(mut span) = self.parts.tracer.begin("request", request.headers()) else {
-            return self.answer_in_time(request, last_token).await;
+            return self.answer_in_time(request, kept_token).await;
         };
         if let Ok(route) = Route::of(request.uri().path(), &self.served) {
             let version = Value::Word(route.served.version.as_str());
@@ -136,7 +136,7 @@ impl Api {
             );
         }
         // Boxed: the rare way must not make the common one large.
-        let answered = Box::pin(self.answer_in_time(request, last_token));
+        let answered = Box::pin(self.answer_in_time(request, kept_token));
         let response = span.around(answered).await;
         let status = response.status();
         let number = Value::Number(status.as_u16().into());
@@ -152,7 +152,7 @@ impl Api {
     async fn answer_in_time(
         &self,
         request: Request<Incoming>,
-        last_token: &LastToken,
+        kept_token: &KeptToken,
     ) -> Response<Full<Bytes>> {
         let started = Instant::now();
         let route = Route::of(request.uri().path(), &self.served);
@@ -164,7 +164,7 @@ impl Api {
         let arrival = Arrival {
             route,
             correlator: &correlator,
-            last_token,
+            kept_token,
             deadline,
             now: Timestamp::now(),
         };
@@ -349,7 +349,7 @@ impl Api {
         let Arrival {
             route,
             correlator,
-            last_token,
+            kept_token,
             deadline,
             now,
         } = arrival;
@@ -358,7 +358,7 @@ impl Api {
             return Err(ApiError::new(ErrorCode::MethodNotAllowed));
         }
         correlator.check()?;
-        let caller = self.caller(parts, last_token, trail, deadline).await?;
+        let caller = self.caller(parts, kept_token, trail, deadline).await?;
         let scope = route.operation.scope();
         if !caller.scopes.allows(scope) {
             trail.scope_missing = Some(scope);
@@ -377,13 +377,13 @@ impl Api {
     async fn caller(
         &self,
         parts: &http::request::Parts,
-        last_token: &LastToken,
+        kept_token: &KeptToken,
         trail: &mut Trail<'_>,
         deadline: Instant,
     ) -> Result<Arc<Caller>, ApiError> {
         let caller = {
             let authenticator = &self.parts.authenticator;
-            let caller = pin!(authenticator.caller(parts, last_token, deadline));
+            let caller = pin!(authenticator.caller(parts, kept_token, deadline));
             trace::stage("authenticate", caller).await
         };
         let caller = caller.map_err(|error| match error {

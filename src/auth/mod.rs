@@ -3,7 +3,7 @@
 //! Read in this order: this file (the walk of a token), [`caller`] and [`reason`] (what comes out
 //! of it), `credentials` (the header), then for signed tokens `jwt`, `jws`, `claims`,
 //! `device_claims` and `keys`, for opaque ones `introspection`; `dpop` for proofs of possession,
-//! `verified` and `last_token` for tokens that are remembered, `challenge` for what a 401 asks for. `issuer_client` and `refreshed` fetch what issuers
+//! `verified` and `kept_token` for tokens that are remembered, `challenge` for what a 401 asks for. `issuer_client` and `refreshed` fetch what issuers
 //! publish; `setup` builds all of it.
 //!
 //! Where the texts leave a choice, the one that refuses was taken: what cannot be understood is
@@ -20,8 +20,8 @@ mod introspection;
 mod issuer_client;
 mod jws;
 mod jwt;
+mod kept_token;
 mod keys;
-mod last_token;
 mod members;
 mod metrics;
 pub mod reason;
@@ -39,7 +39,7 @@ use http::request::Parts;
 use tokio::time::Instant;
 
 pub use caller::{Caller, ConsumerId, Scopes, Subject};
-pub use last_token::LastToken;
+pub use kept_token::KeptToken;
 pub use metrics::AuthMetrics;
 pub use reason::{AuthError, Missing, Reason};
 pub use setup::AuthSetupError;
@@ -72,15 +72,15 @@ enum Judge {
 }
 
 impl Authenticator {
-    /// Who sends this request, over a connection that sent this token before. Of `parts`, method and
+    /// Who sends this request, over a connection with which this token is kept. Of `parts`, method and
     /// URI matter to proofs of possession only.
     pub async fn caller(
         &self,
         parts: &Parts,
-        last: &LastToken,
+        kept: &KeptToken,
         deadline: Instant,
     ) -> Result<Arc<Caller>, AuthError> {
-        let outcome = self.identify(parts, last, deadline).await;
+        let outcome = self.identify(parts, kept, deadline).await;
         if let Err(error) = outcome {
             self.metrics.refused(error);
         }
@@ -91,7 +91,7 @@ impl Authenticator {
     async fn identify(
         &self,
         parts: &Parts,
-        last: &LastToken,
+        kept: &KeptToken,
         deadline: Instant,
     ) -> Result<Arc<Caller>, AuthError> {
         if let Judge::Nobody(anonymous) = &self.judge {
@@ -99,7 +99,7 @@ impl Authenticator {
         }
         let credentials = Credentials::of(&parts.headers)?;
         self.proofs.check_scheme(credentials.scheme)?;
-        let (digest, known, remembered) = self.worth(&credentials, last, deadline).await?;
+        let (digest, known, remembered) = self.worth(&credentials, kept, deadline).await?;
         let bound_to = known.bound_to.as_deref();
         let consumer = &known.caller.consumer;
         self.proofs
@@ -116,11 +116,11 @@ impl Authenticator {
     async fn worth(
         &self,
         credentials: &Credentials<'_>,
-        last: &LastToken,
+        kept: &KeptToken,
         deadline: Instant,
     ) -> Result<(TokenDigest, Known, bool), AuthError> {
         let token = credentials.token;
-        if let Some((digest, known)) = last.get(token) {
+        if let Some((digest, known)) = kept.get(token) {
             return Ok((digest, known, true));
         }
         let digest = TokenDigest::of(token);
@@ -132,7 +132,7 @@ impl Authenticator {
                 false,
             ),
         };
-        last.set(token, digest, &known);
+        kept.set(token, digest, &known);
         Ok((digest, known, remembered))
     }
 

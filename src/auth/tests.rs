@@ -45,7 +45,7 @@ fn soon() -> Instant {
 async fn ask(authenticator: &Authenticator, token: &str) -> Result<Arc<Caller>, AuthError> {
     let parts = request(&[("authorization", &format!("Bearer {token}"))]);
     authenticator
-        .caller(&parts, &LastToken::default(), soon())
+        .caller(&parts, &KeptToken::default(), soon())
         .await
 }
 
@@ -84,7 +84,7 @@ async fn headers_make_or_break_it() {
         (&[("authorization", &padded)], Some(Reason::TooLong)),
     ] {
         let outcome = bridge
-            .caller(&request(headers), &LastToken::default(), soon())
+            .caller(&request(headers), &KeptToken::default(), soon())
             .await;
         assert_eq!(outcome.err(), reason.map(AuthError::from));
     }
@@ -93,7 +93,7 @@ async fn headers_make_or_break_it() {
         .parse()
         .unwrap();
     let outcome = bridge
-        .caller(&in_query, &LastToken::default(), soon())
+        .caller(&in_query, &KeptToken::default(), soon())
         .await;
     assert_eq!(outcome.err(), Some(Reason::Missing.into()));
 }
@@ -143,11 +143,11 @@ async fn a_bound_token_needs_its_proof_every_time() {
         let proof = holder.sign(&header, &claims);
         let parts = request(&[("authorization", &authorization), ("dpop", &proof)]);
         let caller = bridge
-            .caller(&parts, &LastToken::default(), soon())
+            .caller(&parts, &KeptToken::default(), soon())
             .await
             .unwrap();
         assert_eq!(caller.consumer.as_str(), "shop");
-        let again = bridge.caller(&parts, &LastToken::default(), soon()).await;
+        let again = bridge.caller(&parts, &KeptToken::default(), soon()).await;
         assert_eq!(again.err(), Some(Reason::ProofReplayed.into()));
     }
     assert_eq!(refusal(&bridge, &bound).await, Some(Reason::Binding.into()));
@@ -185,7 +185,7 @@ async fn with_mode_none_everybody_is_anonymous() {
         ..Auth::default()
     };
     let caller = start(&auth)
-        .caller(&request(&[]), &LastToken::default(), soon())
+        .caller(&request(&[]), &KeptToken::default(), soon())
         .await
         .unwrap();
     assert_eq!(caller.consumer.as_str(), "anonymous");

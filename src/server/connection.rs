@@ -32,7 +32,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::Service;
 use super::frames::{Brought, Frames};
-use crate::auth::LastToken;
+use crate::auth::KeptToken;
 use crate::telemetry::metrics::HandshakeFailure;
 use crate::tls::HTTP2;
 
@@ -203,7 +203,7 @@ async fn serve_http1<S>(
 ) where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
-    let last_token = LastToken::default();
+    let kept_token = KeptToken::default();
     let connection = http1::Builder::new()
         .max_headers(MAX_HEADERS)
         // The buffer may grow beyond its own limit by one read, so both are said.
@@ -216,7 +216,7 @@ async fn serve_http1<S>(
             io,
             service_fn(|request| {
                 activity.header_ended();
-                answer(service, activity, &last_token, request)
+                answer(service, activity, &kept_token, request)
             }),
         );
     let mut connection = std::pin::pin!(connection);
@@ -253,11 +253,11 @@ async fn serve_http2<S>(
         .keep_alive_timeout(PING_TIMEOUT)
         .serve_connection(io, {
             let (service, activity) = (service.clone(), activity.clone());
-            let last_token = Arc::<LastToken>::default();
+            let kept_token = Arc::<KeptToken>::default();
             service_fn(move |request| {
                 let (service, activity) = (service.clone(), activity.clone());
-                let last_token = last_token.clone();
-                async move { answer(&service, &activity, &last_token, request).await }
+                let kept_token = kept_token.clone();
+                async move { answer(&service, &activity, &kept_token, request).await }
             })
         });
     let mut connection = std::pin::pin!(connection);
@@ -306,7 +306,7 @@ fn ends(
 async fn answer(
     service: &Service,
     activity: &Activity,
-    last_token: &LastToken,
+    kept_token: &KeptToken,
     request: Request<Incoming>,
 ) -> Result<Response<Full<Bytes>>, Infallible> {
     let _in_request = activity.enter();
@@ -314,7 +314,7 @@ async fn answer(
     let response = match service.in_flight.try_acquire() {
         Ok(_permit) => {
             let _in_flight = InFlight::enter(&service.metrics.in_flight);
-            service.api.handle(request, last_token).await
+            service.api.handle(request, kept_token).await
         }
         Err(_full) => {
             service.metrics.shed_requests.inc();

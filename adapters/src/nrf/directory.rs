@@ -146,7 +146,14 @@ impl SubscriberDirectory {
             // The wrong group would say that it knows nothing, and be wrong.
             Served::InOneGroup => false,
         };
-        match self.search(ue, deadline).await {
+        let found = self.search(ue, deadline).await;
+        // An NRF need not know by public name who is in which group: it may name nobody, or all.
+        let may_not_know = matches!(ue, UeId::Gpsi(_)) && !unknown_is_told;
+        match found {
+            Ok(Located::At(roots)) if may_not_know && self.is_several(service, ue, &roots) => {
+                Ok(Serving::OnePart)
+            }
+            Ok(Located::Nowhere) if may_not_know => Ok(Serving::OnePart),
             Ok(Located::At(roots)) => Ok(Serving::At(roots)),
             // Whoever is asked says the same.
             Ok(Located::Nowhere) => Ok(Serving::Anybody),
@@ -175,12 +182,15 @@ impl SubscriberDirectory {
         // An NRF need not know by public name whom the profiles state by SUPI: it may name nobody,
         // or all of them.
         match self.search(ue, deadline).await {
-            Ok(Located::At(roots)) => {
-                let parts = instances.parts(service, Subject::UeAmong(ue, &roots));
-                (parts.len() == 1).then_some(roots)
-            }
-            Ok(Located::Nowhere) | Err(_) => None,
+            Ok(Located::At(roots)) if !self.is_several(service, ue, &roots) => Some(roots),
+            Ok(Located::At(_) | Located::Nowhere) | Err(_) => None,
         }
+    }
+
+    /// Whether the UDMs at these apiRoots are more than one part of them.
+    fn is_several(&self, service: ServiceName, ue: &UeId, roots: &[ApiRoot]) -> bool {
+        let among = Subject::UeAmong(ue, roots);
+        self.directory.instances.parts(service, among).len() > 1
     }
 
     /// Where the UDMs are, by the part of the subscriptions that they serve.

@@ -156,7 +156,8 @@ pub(super) enum Fit {
     Stated,
     /// It does not say.
     Open,
-    /// It serves a group, perhaps the one that this is in.
+    /// It serves some, and does not tell whether this is one of them: a group, or SUPIs where a public
+    /// name is asked for.
     Grouped,
     /// It serves others.
     Other,
@@ -199,10 +200,11 @@ impl Serves {
                     UeId::Gpsi(_) => &self.gpsis,
                 };
                 if ranges.is_empty() {
-                    return if self.groups.is_empty() {
-                        Fit::Open
-                    } else {
+                    let is_of_supis = matches!(ue, UeId::Gpsi(_)) && !self.supis.is_empty();
+                    return if is_of_supis || !self.groups.is_empty() {
                         Fit::Grouped
+                    } else {
+                        Fit::Open
                     };
                 }
                 let whole = ue.reveal().to_string();
@@ -268,7 +270,7 @@ mod tests {
             assert_eq!(serves.fit(Subject::Ue(&ue)), fit, "{supi}");
         }
         let ue = UeId::from(Gpsi::parse("msisdn-34600000002").unwrap());
-        assert_eq!(serves.fit(Subject::Ue(&ue)), Fit::Open);
+        assert_eq!(serves.fit(Subject::Ue(&ue)), Fit::Grouped);
         assert!(!serves.is_open());
     }
 

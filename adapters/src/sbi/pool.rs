@@ -25,10 +25,10 @@ pub(crate) struct Member {
 }
 
 impl Member {
-    /// Whether it serves the same SUPIs as the other one.
+    /// Whether it serves the same SUPIs and groups as the other one.
     fn is_alike(&self, other: &Self) -> bool {
         let (own, others) = (&self.instance.serves, &other.instance.serves);
-        Arc::ptr_eq(own, others) || own.supis == others.supis
+        Arc::ptr_eq(own, others) || (own.supis == others.supis && own.groups == others.groups)
     }
 
     /// Whether it may be sent this request, once it can be reached; `fit` is how well it has to
@@ -158,7 +158,7 @@ impl Pool {
         match self.best_fit(wish) {
             Some(Fit::Other) => Served::Elsewhere,
             Some(Fit::Grouped) if self.several_groups => Served::InOneGroup,
-            Some(Fit::Open | Fit::Grouped) if self.is_in_one_part(wish) => Served::InOnePart,
+            Some(_) if self.is_in_one_part(wish) => Served::InOnePart,
             None | Some(Fit::Stated | Fit::Open | Fit::Grouped) => Served::Anywhere,
         }
     }

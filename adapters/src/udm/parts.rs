@@ -42,10 +42,11 @@ pub(super) async fn ask<T: Facts + Informs>(
     match told.knowledge() {
         Knowledge::Certain => directory.is_known_at(ue, part),
         // Those that were not asked may know it.
-        Knowledge::Nothing | Knowledge::Unclear if parts.len() > MOST_ASKED => {
-            return Err(Error::Unreachable);
+        Knowledge::Nothing | Knowledge::Unclear | Knowledge::Claimed => {
+            if parts.len() > MOST_ASKED {
+                return Err(Error::Unreachable);
+            }
         }
-        Knowledge::Nothing | Knowledge::Unclear => {}
     }
     Ok(told)
 }

@@ -200,3 +200,36 @@ async fn a_part_that_is_known_of_one_service_is_known_of_another() {
     assert!(translation.unwrap().is_some());
     assert!(translates_others.asked().is_empty());
 }
+
+#[tokio::test]
+async fn a_number_is_found_whatever_the_udms_tell_of_themselves() {
+    for (one, other) in [
+        // SUPIs beside a group, groups alone, both.
+        ((FIRST, None), (None, Some("a"))),
+        ((None, Some("a")), (FIRST, None)),
+        ((None, Some("a")), (None, Some("b"))),
+        ((FIRST, Some("a")), (SECOND, Some("b"))),
+    ] {
+        // Of the other access some say that it has nothing, whomever they are asked about.
+        for cause in ["USER_NOT_FOUND", "CONTEXT_NOT_FOUND"] {
+            let (ignores, knows) = (saying(cause).await, registered().await);
+            let instances = vec![
+                serving(&ignores, one.0, one.1),
+                serving(&knows, other.0, other.1),
+            ];
+            let ports = [ignores.address.port(), knows.address.port()];
+            for named in [&[][..], &ports] {
+                let named = named.to_vec();
+                let nrf = Core::start(move |_, _| found("nudm-uecm", &named)).await;
+                let udm = udm(&nrf_at(nrf.root()), instances.clone());
+                for _ in 0..3 {
+                    let answer = ask(&udm, &number()).await;
+                    assert!(
+                        is_registered(&answer),
+                        "{answer:?} {one:?} {other:?} {cause}"
+                    );
+                }
+            }
+        }
+    }
+}

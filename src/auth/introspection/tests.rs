@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 
 use super::*;
 use crate::auth::testing::{IssuerServer, TempFile, auth, encode, issuer, metrics, request};
-use crate::auth::{AuthSetupError, Authenticator, Judge, LastToken, unix_now};
+use crate::auth::{AuthSetupError, Authenticator, Judge, KeptToken, unix_now};
 use crate::config::{AuthMode, ClientTls, Issuer, SecretSource};
 
 const PATH: &str = "/introspect";
@@ -41,7 +41,7 @@ async fn ask_within(
     let deadline = Instant::now() + patience;
     let parts = request(&[("authorization", &format!("Bearer {token}"))]);
     let caller = authenticator
-        .caller(&parts, &LastToken::default(), deadline)
+        .caller(&parts, &KeptToken::default(), deadline)
         .await?;
     Ok(caller.consumer.as_str().to_owned())
 }
@@ -347,7 +347,7 @@ async fn the_deadline_of_the_request_holds() {
     let bridge = authenticator(vec![hanging]);
     let parts = request(&[("authorization", "Bearer a")]);
     let deadline = Instant::now() + Duration::from_millis(50);
-    let outcome = bridge.caller(&parts, &LastToken::default(), deadline).await;
+    let outcome = bridge.caller(&parts, &KeptToken::default(), deadline).await;
     assert_eq!(outcome.err(), Some(AuthError::DeadlinePassed));
 }
 

@@ -12,6 +12,8 @@ use tokio_util::sync::CancellationToken;
 
 /// How long a connection may bring nothing though its place is needed.
 const IDLE: Duration = Duration::from_secs(5);
+/// The same where it has brought something before: what the core has open must outlast a flood.
+const IDLE_OF_CORE: Duration = Duration::from_mins(10);
 
 /// All places.
 pub(super) struct Places {
@@ -42,6 +44,13 @@ pub(super) struct Place {
     leave: CancellationToken,
 }
 
+impl Occupant {
+    fn is_idle(&self) -> bool {
+        let longest = if self.is_of_core { IDLE_OF_CORE } else { IDLE };
+        self.since.elapsed() >= longest
+    }
+}
+
 impl Places {
     pub(super) fn new(most: usize) -> Arc<Self> {
         Arc::new(Self {
@@ -55,7 +64,7 @@ impl Places {
         let mut taken = self.taken();
         if taken.by_number.len() >= self.most {
             let idle = taken.by_number.iter();
-            let idle = idle.filter(|(_, occupant)| occupant.since.elapsed() >= IDLE);
+            let idle = idle.filter(|(_, occupant)| occupant.is_idle());
             let (&number, _) =
                 idle.min_by_key(|(_, occupant)| (occupant.is_of_core, occupant.since))?;
             let goes = taken.by_number.remove(&number)?;
@@ -132,9 +141,13 @@ mod tests {
         drop((old, young));
         assert!(places.take().is_none());
         first.used();
-        pass(IDLE / 2).await;
-        assert!(!core.lost().is_cancelled());
-        let _third = places.take().unwrap();
+        pass(IDLE).await;
+        let third = places.take().unwrap();
+        assert!(!core.lost().is_cancelled(), "the second brought nothing");
+        pass(IDLE_OF_CORE).await;
+        first.used();
+        third.used();
+        let _fourth = places.take().unwrap();
         assert!(core.lost().is_cancelled(), "longer ago than all others");
         assert!(!first.lost().is_cancelled());
     }

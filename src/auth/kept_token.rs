@@ -1,4 +1,4 @@
-//! The token that came last on a connection: a consumer sends the same one with each request until it
+//! The token that is kept with a connection: a consumer sends the same one with each request until it
 //! ends, and its digest costs more than all else that is done to know it again.
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -10,10 +10,11 @@ use zeroize::Zeroizing;
 use super::credentials::TokenDigest;
 use super::verified::Known;
 
-/// The one token that a connection is remembered by, once it was found good. HTTP keeps it there as
+/// The one token that is kept, once it was found good. HTTP keeps it there as
 /// well (RFC 7541 2.3.2); it is wiped when another one takes its place and when the connection ends.
+/// Where several take turns, the one that is kept stays while it is good.
 #[derive(Default)]
-pub struct LastToken(Mutex<Option<Kept>>);
+pub struct KeptToken(Mutex<Option<Kept>>);
 
 /// Longer ones are not kept, in bytes: what all connections hold has to stay small.
 const LONGEST: usize = 4 * 1024;
@@ -24,7 +25,7 @@ struct Kept {
     known: Known,
 }
 
-impl LastToken {
+impl KeptToken {
     /// What is known of this token, if it is the one and still good. Compared in constant time:
     /// what stands before us may send the requests of several consumers over one connection.
     pub(super) fn get(&self, token: &str) -> Option<(TokenDigest, Known)> {
@@ -35,12 +36,14 @@ impl LastToken {
         is_good.then(|| (kept.digest, kept.known.clone()))
     }
 
-    /// From now on it is this one.
+    /// From now on it is this one, unless another one is still good.
     pub(super) fn set(&self, token: &str, digest: TokenDigest, known: &Known) {
-        if token.len() > LONGEST {
+        let mut kept = self.kept();
+        let now = Instant::now();
+        if token.len() > LONGEST || kept.as_ref().is_some_and(|kept| kept.known.is_good(now)) {
             return;
         }
-        *self.kept() = Some(Kept {
+        *kept = Some(Kept {
             token: Zeroizing::new(token.as_bytes().into()),
             digest,
             known: known.clone(),
@@ -69,36 +72,37 @@ mod tests {
         Known::of(grant, Duration::from_mins(2), 1000)
     }
 
-    fn set(last: &LastToken, token: &str) {
-        last.set(token, TokenDigest::of(token), &known());
+    fn set(place: &KeptToken, token: &str) {
+        place.set(token, TokenDigest::of(token), &known());
     }
 
     #[tokio::test(start_paused = true)]
-    async fn the_last_token_is_known_again_until_it_ends() {
-        let last = LastToken::default();
-        assert!(last.get("token").is_none());
-        set(&last, "token");
+    async fn the_kept_token_is_known_again_until_it_ends() {
+        let kept = KeptToken::default();
+        assert!(kept.get("token").is_none());
+        set(&kept, "token");
         for other in ["tokem", "toke", "token1", ""] {
-            assert!(last.get(other).is_none(), "{other}");
+            assert!(kept.get(other).is_none(), "{other}");
         }
-        let (digest, _) = last.get("token").unwrap();
+        let (digest, _) = kept.get("token").unwrap();
         assert!(digest == TokenDigest::of("token"));
         tokio::time::advance(Duration::from_secs(119)).await;
-        assert!(last.get("token").is_some());
+        assert!(kept.get("token").is_some());
         tokio::time::advance(Duration::from_secs(1)).await;
-        assert!(last.get("token").is_none());
+        assert!(kept.get("token").is_none());
     }
 
-    #[tokio::test]
-    async fn another_one_takes_its_place() {
-        let last = LastToken::default();
-        set(&last, "one");
-        set(&last, "other");
-        assert!(last.get("one").is_none());
-        assert!(last.get("other").is_some());
-        let long = "a".repeat(LONGEST + 1);
-        set(&last, &long);
-        assert!(last.get(&long).is_none());
-        assert!(last.get("other").is_some());
+    #[tokio::test(start_paused = true)]
+    async fn another_one_takes_its_place_when_it_has_ended() {
+        let kept = KeptToken::default();
+        set(&kept, "one");
+        set(&kept, "other");
+        assert!(kept.get("one").is_some());
+        assert!(kept.get("other").is_none());
+        tokio::time::advance(Duration::from_mins(2)).await;
+        set(&kept, &"a".repeat(LONGEST + 1));
+        set(&kept, "other");
+        assert!(kept.get("one").is_none());
+        assert!(kept.get("other").is_some());
     }
 }
