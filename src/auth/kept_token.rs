@@ -10,9 +10,9 @@ use zeroize::Zeroizing;
 use super::credentials::TokenDigest;
 use super::verified::Known;
 
-/// The one token that is kept, once it was found good. HTTP keeps it there as
-/// well (RFC 7541 2.3.2); it is wiped when another one takes its place and when the connection ends.
-/// Where several take turns, the one that is kept stays while it is good.
+/// The one token that is kept, once it was found good. HTTP keeps it there as well (RFC 7541 2.3.2);
+/// it is wiped when another one takes its place and when the connection ends. Where several take
+/// turns, the one that is kept stays while it is good.
 #[derive(Default)]
 pub struct KeptToken(Mutex<Option<Kept>>);
 

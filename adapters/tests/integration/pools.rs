@@ -292,9 +292,15 @@ async fn a_fast_fault_does_not_win_over_a_slow_answer() {
 
 #[tokio::test]
 async fn an_instance_that_is_slow_is_left_alone() {
-    let slow =
-        Core::start(|_, _| Reply::Later(Duration::from_millis(60), Box::new(Reply::status(404))))
-            .await;
+    // What fails after a long time is one bad answer, not two.
+    let late = |reply| Reply::Later(Duration::from_millis(60), Box::new(reply));
+    slow_is_left_alone_at_the_second_time(move || late(Reply::status(404))).await;
+    let reset = move || late(Reply::Reset(h2::Reason::INTERNAL_ERROR));
+    slow_is_left_alone_at_the_second_time(reset).await;
+}
+
+async fn slow_is_left_alone_at_the_second_time(reply: impl Fn() -> Reply + Send + Sync + 'static) {
+    let slow = Core::start(move |_, _| reply()).await;
     let fast = nobody().await;
     let settings = Settings {
         outlier: OutlierSettings {
@@ -313,8 +319,10 @@ async fn an_instance_that_is_slow_is_left_alone() {
         metrics,
     ));
     eventually("both are connected", || ready(&registry) == 2).await;
+    let mut answered = 0;
     for _ in 0..20 {
-        assert_eq!(ask(&udm).await, NONE);
+        answered += usize::from(ask(&udm).await == NONE);
     }
+    assert!(answered >= 18, "{answered}");
     assert_eq!(slow.asked().len(), 2);
 }

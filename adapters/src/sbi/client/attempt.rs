@@ -82,7 +82,8 @@ impl Attempt<'_> {
 
     /// There is no answer that could be used, from whomever: of a proxy that chooses, nobody else
     /// is known.
-    pub(super) fn fail(&self) {
+    pub(super) fn fail(&mut self) {
+        self.is_settled = true;
         let (lease, shared) = match self.producer() {
             Some(producer) => (producer, self.shared),
             None => (&self.lease, self.proxy.unwrap_or(self.shared)),

@@ -62,7 +62,7 @@ impl Inner {
             let answered = self
                 .send(question, resource, &mut attempt, authorization, deadline)
                 .await;
-            match self.next(answered, question, &attempt, history) {
+            match self.next(answered, question, &mut attempt, history) {
                 Next::Done(answer) => return answer,
                 Next::Again(otherwise) => {
                     if !self.may_retry(sent) {
@@ -188,7 +188,7 @@ impl Inner {
         &self,
         answered: Result<Answer, Failure>,
         question: &Question<'_>,
-        attempt: &Attempt<'_>,
+        attempt: &mut Attempt<'_>,
         history: &mut History,
     ) -> Next {
         let answer = match answered {
