@@ -46,7 +46,7 @@ impl ReadBody {
 }
 
 /// Reads the body for so long; a slow client is cut off, not waited for.
-pub(super) async fn read(body: Incoming, longest: Duration) -> ReadBody {
+pub(super) async fn read(body: &mut Incoming, longest: Duration) -> ReadBody {
     let mut collecting = pin!(collect(body));
     // Nearly every body came with its headers, and needs no timer.
     if let Some(read) = collecting.as_mut().now_or_never() {
@@ -59,12 +59,12 @@ pub(super) async fn read(body: Incoming, longest: Duration) -> ReadBody {
 
 /// Takes what a refused client is still sending, for a moment and up to a bound, so that it is there
 /// to read the answer: a connection closed with data unread takes the answer with it.
-pub(super) async fn drain(body: Incoming) {
+pub(super) async fn drain(body: &mut Incoming) {
     // Whoever sends more slowly, or more, does so at the risk of the answer.
     let _ = tokio::time::timeout(DRAIN_TIME, collect(body)).await;
 }
 
-async fn collect(mut body: Incoming) -> ReadBody {
+async fn collect(body: &mut Incoming) -> ReadBody {
     let mut first = Bytes::new();
     let mut rest = BytesMut::new();
     let mut length = 0_usize;

@@ -30,7 +30,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use futures_util::FutureExt as _;
 use http::header::WWW_AUTHENTICATE;
-use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode};
+use http::{HeaderMap, HeaderValue, Method, Response, StatusCode};
 use http_body_util::Full;
 use hyper::body::Incoming;
 use jiff::Timestamp;
@@ -121,13 +121,14 @@ impl Api {
     /// record.
     pub async fn handle(
         &self,
-        request: Request<Incoming>,
+        parts: &http::request::Parts,
+        body: &mut Incoming,
         kept_token: &KeptToken,
     ) -> Response<Full<Bytes>> {
-        let Some(mut span) = self.parts.tracer.begin("request", request.headers()) else {
-            return self.answer_in_time(request, kept_token).await;
+        let Some(mut span) = self.parts.tracer.begin("request", &parts.headers) else {
+            return self.answer_in_time(parts, body, kept_token).await;
         };
-        if let Ok(route) = Route::of(request.uri().path(), &self.served) {
+        if let Ok(route) = Route::of(parts.uri.path(), &self.served) {
             let version = Value::Word(route.served.version.as_str());
             span.set("pei_bridge.version", version);
             span.set(
@@ -136,7 +137,7 @@ impl Api {
             );
         }
         // Boxed: the rare way must not make the common one large.
-        let answered = Box::pin(self.answer_in_time(request, kept_token));
+        let answered = Box::pin(self.answer_in_time(parts, body, kept_token));
         let response = span.around(answered).await;
         let status = response.status();
         let number = Value::Number(status.as_u16().into());
@@ -151,12 +152,13 @@ impl Api {
     /// count, the audit, and the last net below a bug of ours.
     async fn answer_in_time(
         &self,
-        request: Request<Incoming>,
+        parts: &http::request::Parts,
+        body: &mut Incoming,
         kept_token: &KeptToken,
     ) -> Response<Full<Bytes>> {
         let started = Instant::now();
-        let route = Route::of(request.uri().path(), &self.served);
-        let correlator = Correlator::of(request.headers(), correlator_form(route.as_ref()));
+        let route = Route::of(parts.uri.path(), &self.served);
+        let correlator = Correlator::of(&parts.headers, correlator_form(route.as_ref()));
         let deadline = started + self.request_timeout;
         let target = route.as_ref().ok().copied();
         let record = self.parts.audit.as_ref().zip(target);
@@ -170,7 +172,7 @@ impl Api {
         };
         let answered = {
             // Pinned where it is made: moving it would copy some kilobytes.
-            let answer = pin!(self.answer(request, arrival, &mut trail));
+            let answer = pin!(self.answer(parts, body, arrival, &mut trail));
             let answer = AssertUnwindSafe(answer).catch_unwind();
             tokio::time::timeout_at(deadline, answer).await
         };
@@ -202,9 +204,9 @@ impl Api {
     }
 
     /// Answers a request that there is no room for.
-    pub fn shed(&self, request: &Request<Incoming>) -> Response<Full<Bytes>> {
-        let route = Route::of(request.uri().path(), &self.served);
-        let correlator = Correlator::of(request.headers(), correlator_form(route.as_ref()));
+    pub fn shed(&self, parts: &http::request::Parts) -> Response<Full<Bytes>> {
+        let route = Route::of(parts.uri.path(), &self.served);
+        let correlator = Correlator::of(&parts.headers, correlator_form(route.as_ref()));
         let outcome = Err(ApiError::unavailable(Some(SHED_RETRY_AFTER)));
         self.respond(route.ok(), correlator.echo(), outcome, Duration::ZERO)
     }
@@ -239,13 +241,13 @@ impl Api {
     /// The walk of a request; each stage one call, the first error the answer.
     async fn answer(
         &self,
-        request: Request<Incoming>,
+        parts: &http::request::Parts,
+        body: &mut Incoming,
         arrival: Arrival<'_>,
         trail: &mut Trail<'_>,
     ) -> Result<Response<Full<Bytes>>, ApiError> {
-        let (parts, body) = request.into_parts();
         let Arrival { deadline, now, .. } = arrival;
-        let (route, caller, consumer) = match self.admit(&parts, arrival, trail).await {
+        let (route, caller, consumer) = match self.admit(parts, arrival, trail).await {
             Ok(admitted) => admitted,
             Err(error) => {
                 body::drain(body).await;

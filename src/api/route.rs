@@ -17,17 +17,12 @@ impl<'a> Route<'a> {
     /// not served is told which ones are.
     pub(super) fn of(path: &str, served: &'a [Served]) -> Result<Self, ApiError> {
         let unknown = || ApiError::with_message(ErrorCode::NotFound, "No such resource");
-        let mut segments = path
-            .strip_prefix("/device-identifier/")
-            .ok_or_else(unknown)?
-            .split('/');
-        let version = segments.next().unwrap_or_default();
+        let below = path.strip_prefix("/device-identifier/");
+        let (version, operation) = first_segment(below.ok_or_else(unknown)?);
         let found = served.iter().find(|it| it.version.as_str() == version);
         let served = found.ok_or_else(|| no_such_version(served))?;
-        let (Some(operation), None) = (segments.next(), segments.next()) else {
-            return Err(unknown());
-        };
-        let operation = served.operations.iter().find(|it| it.as_str() == operation);
+        let mut operations = served.operations.iter();
+        let operation = operations.find(|it| Some(it.as_str()) == operation);
         operation
             .map(|operation| Self {
                 served,
@@ -45,6 +40,16 @@ impl<'a> Route<'a> {
 /// The form of the correlator on the way to a route; an unknown path takes the widest.
 pub(super) fn correlator_form(route: Result<&Route<'_>, &ApiError>) -> CorrelatorForm {
     route.map_or(CorrelatorForm::Wide, |route| route.rules().correlator)
+}
+
+/// A path up to its first slash, and what follows that.
+fn first_segment(path: &str) -> (&str, Option<&str>) {
+    // The search of `str` is made for longer texts.
+    let slash = path.bytes().position(|byte| byte == b'/');
+    let parts = slash.and_then(|slash| path.split_at_checked(slash));
+    parts.map_or((path, None), |(segment, rest)| {
+        (segment, rest.strip_prefix('/'))
+    })
 }
 
 fn no_such_version(served: &[Served]) -> ApiError {

@@ -17,7 +17,8 @@ use bytes::Bytes;
 use futures_util::StreamExt as _;
 use futures_util::stream::FuturesUnordered;
 use http::header::CONTENT_LENGTH;
-use http::{HeaderValue, Method, Request, Response};
+use http::request::Parts;
+use http::{HeaderValue, Method, Response};
 use http_body_util::Full;
 use hyper::body::{Body as _, Incoming};
 use hyper::server::conn::{http1, http2};
@@ -216,7 +217,11 @@ async fn serve_http1<S>(
             io,
             service_fn(|request| {
                 activity.header_ended();
-                answer(service, activity, &kept_token, request)
+                // Taken apart here, so that it lies in the future once: each function that is
+                // given it would keep a place of its own for it.
+                let (parts, mut body) = request.into_parts();
+                let kept_token = &kept_token;
+                async move { answer(service, activity, kept_token, &parts, &mut body).await }
             }),
         );
     let mut connection = std::pin::pin!(connection);
@@ -257,7 +262,8 @@ async fn serve_http2<S>(
             service_fn(move |request| {
                 let (service, activity) = (service.clone(), activity.clone());
                 let kept_token = kept_token.clone();
-                async move { answer(&service, &activity, &kept_token, request).await }
+                let (parts, mut body) = request.into_parts();
+                async move { answer(&service, &activity, &kept_token, &parts, &mut body).await }
             })
         });
     let mut connection = std::pin::pin!(connection);
@@ -307,21 +313,21 @@ async fn answer(
     service: &Service,
     activity: &Activity,
     kept_token: &KeptToken,
-    request: Request<Incoming>,
+    parts: &Parts,
+    body: &mut Incoming,
 ) -> Result<Response<Full<Bytes>>, Infallible> {
     let _in_request = activity.enter();
-    let is_head = request.method() == Method::HEAD;
     let response = match service.in_flight.try_acquire() {
         Ok(_permit) => {
             let _in_flight = InFlight::enter(&service.metrics.in_flight);
-            service.api.handle(request, kept_token).await
+            service.api.handle(parts, body, kept_token).await
         }
         Err(_full) => {
             service.metrics.shed_requests.inc();
-            service.api.shed(&request)
+            service.api.shed(parts)
         }
     };
-    Ok(if is_head {
+    Ok(if parts.method == Method::HEAD {
         without_body(response)
     } else {
         response

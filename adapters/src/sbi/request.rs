@@ -242,7 +242,7 @@ impl Path {
                 .extend(percent_encode(identifier.as_bytes(), RESERVED));
         }
         // What stands before the hyphen is the kind.
-        let kind = self.text.get(begin..).and_then(|text| text.find('-'));
+        let kind = self.text.bytes().skip(begin).position(|byte| byte == b'-');
         self.mark(kind.map_or(begin, |hyphen| begin + hyphen + 1))
     }
 

@@ -4,7 +4,7 @@ use std::future::poll_fn;
 
 use bytes::Bytes;
 use h2::Reason;
-use h2::client::SendRequest;
+use h2::client::{ResponseFuture, SendRequest};
 use http::Request;
 
 use super::super::Error;
@@ -21,16 +21,18 @@ pub(super) enum Failure {
     Final(Error),
 }
 
-/// Sends the request and reads the answer. Dropping the future cancels the stream.
-pub(super) async fn exchange(
+/// Waits until the connection takes a request.
+pub(super) async fn ready(sender: &mut SendRequest<Bytes>) -> Result<(), Failure> {
+    let ready = poll_fn(|cx| sender.poll_ready(cx)).await;
+    ready.map_err(|_| Failure::Untouched)
+}
+
+/// Sends the request. Dropping what is returned cancels the stream.
+pub(super) fn send(
     mut sender: SendRequest<Bytes>,
     head: Request<()>,
     body: Option<Bytes>,
-    most: usize,
-) -> Result<Answer, Failure> {
-    poll_fn(|cx| sender.poll_ready(cx))
-        .await
-        .map_err(|_| Failure::Untouched)?;
+) -> Result<ResponseFuture, Failure> {
     let (response, mut stream) = sender
         .send_request(head, body.is_none())
         .map_err(|_| Failure::Untouched)?;
@@ -39,6 +41,11 @@ pub(super) async fn exchange(
         // peer may give before it has read everything.
         let _ = stream.send_data(body, true);
     }
+    Ok(response)
+}
+
+/// Reads the answer. Dropping the future cancels the stream.
+pub(super) async fn receive(response: ResponseFuture, most: usize) -> Result<Answer, Failure> {
     let head = response.await.map_err(|error| classify(&error))?;
     Answer::read(head, most).await.map_err(Failure::Final)
 }

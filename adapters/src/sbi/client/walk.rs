@@ -12,7 +12,7 @@ use super::super::selection::History;
 use super::super::{Content, Error, Resource, proxy, steps};
 use super::Inner;
 use super::attempt::Attempt;
-use super::exchange::{Failure, exchange};
+use super::exchange::{self, Failure};
 
 /// What follows an attempt.
 enum Next {
@@ -130,20 +130,24 @@ impl Inner {
         authorization: Option<&HeaderValue>,
         deadline: Instant,
     ) -> Result<Answer, Failure> {
-        let path = resource.map_or(question.path, Resource::path);
-        let root = &attempt.lease.member.instance.root;
-        let uri = root.uri(path).ok_or(Failure::Final(Error::BadAnswer))?;
-        let underway = Underway {
-            uri,
-            remaining: deadline.saturating_duration_since(attempt.begun),
-            introduces: attempt.lease.is_first,
-            authorization,
-            routing: self.route.headers(question, resource, attempt.target()),
+        let mut sender = attempt.lease.sender.take().ok_or(Failure::Untouched)?;
+        exchange::ready(&mut sender).await?;
+        let response = {
+            // Gone before the answer is waited for: what waits is small.
+            let path = resource.map_or(question.path, Resource::path);
+            let root = &attempt.lease.member.instance.root;
+            let underway = Underway {
+                uri: root.uri(path).ok_or(Failure::Final(Error::BadAnswer))?,
+                remaining: deadline.saturating_duration_since(attempt.begun),
+                introduces: attempt.lease.is_first,
+                authorization,
+                routing: self.route.headers(question, resource, attempt.target()),
+            };
+            let head = self.sender.head(question, underway);
+            exchange::send(sender, head, question.content.map(Content::body))?
         };
-        let head = self.sender.head(question, underway);
-        let body = question.content.map(Content::body);
-        let sender = attempt.lease.sender.take().ok_or(Failure::Untouched)?;
-        let mut answer = exchange(sender, head, body, self.shared.settings.largest_body()).await?;
+        let most = self.shared.settings.largest_body();
+        let mut answer = exchange::receive(response, most).await?;
         attempt.settle(&answer);
         if let Some(steps) = question.observed.steps {
             let delegated = matches!(self.route, Route::Delegated(..));
