@@ -115,7 +115,8 @@ impl Bsf {
             .get_pcf_bindings
             .get(path, subject, deadline, read)
             .await?;
-        found.session().map(|found| found.of(address)).transpose()
+        let found = found.session();
+        found.map(|found| found.of(address, ip_domain)).transpose()
     }
 
     /// The binding of the session with this IPv6 address (`GetPCFBindings`).
@@ -233,8 +234,14 @@ struct Session {
 }
 
 impl Session {
-    /// As the session of this address, which a binding of another one cannot be.
-    fn of(self, address: Ipv4Addr) -> Result<Ipv4Binding, Error> {
+    /// As the session of this address in this address space, which a binding of another one cannot
+    /// be.
+    fn of(self, address: Ipv4Addr, ip_domain: Option<&str>) -> Result<Ipv4Binding, Error> {
+        if let (Some(asked), Some(stated)) = (ip_domain, self.ip_domain.as_deref())
+            && asked != stated
+        {
+            return Err(Error::BadAnswer);
+        }
         let named = self.ipv4_addr.map(|text| text.parse::<Ipv4Addr>());
         match named {
             Some(Ok(named)) if named == address => {}

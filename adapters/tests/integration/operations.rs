@@ -410,6 +410,32 @@ async fn a_binding_is_of_the_address_that_was_asked_for() {
     }
 }
 
+/// The same private address is somebody else's in another address space.
+#[tokio::test]
+async fn a_binding_is_of_the_ip_domain_that_was_asked_for() {
+    let of_other = Err(Error::BadAnswer);
+    for (asked, stated, expected) in [
+        (Some("nat-a"), Some("nat-a"), Ok(Some("nat-a"))),
+        (Some("nat-a"), None, Ok(None)),
+        (Some("nat-a"), Some("some-other-domain"), of_other),
+        (Some("nat-a"), Some("NAT-A"), of_other),
+        (Some("nat-a"), Some(""), of_other),
+        (None, Some("nat-a"), Ok(Some("nat-a"))),
+    ] {
+        let mut body = serde_json::json!({"supi": SUPI, "ipv4Addr": "10.45.0.1"});
+        if let Some(stated) = stated {
+            body["ipDomain"] = stated.into();
+        }
+        let core = Core::start(move |_, _| Reply::json(200, body.to_string())).await;
+        let found = bsf(&core)
+            .pcf_binding_ipv4(Ipv4Addr::new(10, 45, 0, 1), asked, soon())
+            .await;
+        let found = found.as_ref().map_err(|error| *error);
+        let found = found.map(|found| found.as_ref().unwrap().ip_domain.as_deref());
+        assert_eq!(found, expected, "{asked:?} {stated:?}");
+    }
+}
+
 /// A core that leaves out some of what it is asked to tell is not taken at its word.
 #[tokio::test]
 async fn a_subscription_to_less_than_was_asked_for_is_none() {
