@@ -171,7 +171,10 @@ async fn addresses_and_consent_are_steps_as_well() {
     let ipv6 = ["--ipv6-address", "2001:db8:85a3:8d3:1:2:3:4"];
     let ended = lookup(&settings, &ipv6).await;
     assert_eq!(ended.code, Some(0), "{ended:?}");
-    says(&ended, &["pcfBindings?ipv6Prefix=***%2F128"]);
+    says(
+        &ended,
+        &["pcfBindings?ipv6Prefix=***%2F128", "read ipv6Prefix ***"],
+    );
     tells_nothing_personal(&ended);
     let ended = lookup(&settings, &["--phone-number", "+34600000006"]).await;
     assert_eq!(ended.code, Some(1), "{ended:?}");

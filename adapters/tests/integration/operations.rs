@@ -395,6 +395,20 @@ async fn a_binding_is_of_the_address_that_was_asked_for() {
         (body(r#","ipDomain":"nat-a""#), Ok((false, Some("nat-a")))),
         (body(r#","ipv4Addr":"10.0.0.2""#), Err(Error::BadAnswer)),
         (body(r#","ipv4Addr":"10.0.0""#), Err(Error::BadAnswer)),
+        // A network behind the device, which may be somebody else's in another address space.
+        (
+            body(r#","ipv4Addr":"10.0.0.2","ipv4FrameRouteList":["10.0.0.0/24"]"#),
+            Ok((false, None)),
+        ),
+        (
+            body(r#","ipv4Addr":"10.0.0.2","ipv4FrameRouteList":["10.0.1.0/24"]"#),
+            Err(Error::BadAnswer),
+        ),
+        // Whose the other family's are, was not asked.
+        (
+            body(r#","ipv4Addr":"10.0.0.1","ipv6Prefix":"x","addIpv6Prefixes":["y"]"#),
+            Ok((true, None)),
+        ),
         (body(r#","ipv4Addr":7"#), Err(Error::BadAnswer)),
     ] {
         let reply = body.clone();
@@ -433,6 +447,64 @@ async fn a_binding_is_of_the_ip_domain_that_was_asked_for() {
         let found = found.as_ref().map_err(|error| *error);
         let found = found.map(|found| found.as_ref().unwrap().ip_domain.as_deref());
         assert_eq!(found, expected, "{asked:?} {stated:?}");
+    }
+}
+
+/// Asked by an address in 2001:db8:1::/64, in both dialects, and in the BSF's own words.
+#[tokio::test]
+async fn a_binding_is_of_the_prefix_that_holds_the_address() {
+    use serde_json::json;
+    let own = Ok(true);
+    let of_other = Err(Error::BadAnswer);
+    for (stated, expected) in [
+        (json!({}), own),
+        (json!({"ipv4Addr": "10.45.0.1"}), own),
+        (json!({"ipv6Prefix": null}), own),
+        (json!({"ipv6Prefix": "2001:db8:1::/64"}), own),
+        (json!({"ipv6Prefix": "2001:db8:1::7/64"}), own),
+        (json!({"ipv6Prefix": "2001:db8:1::7/128"}), own),
+        (json!({"ipv6Prefix": "2001:db8:1::7"}), own),
+        (json!({"ipv6Prefix": "2001:db8::/32"}), own),
+        (json!({"ipv6Prefix": "2001:db8:2::/64"}), of_other),
+        (json!({"ipv6Prefix": "2001:db8:1::8/128"}), of_other),
+        (json!({"ipv6Prefix": "2001:db8:1:0:1::/80"}), of_other),
+        (json!({"ipv6Prefix": "2001:db8:2::7"}), of_other),
+        (json!({"ipv6Prefix": "2001:db8:1::/129"}), of_other),
+        (json!({"ipv6Prefix": "10.45.0.0/16"}), of_other),
+        (json!({"ipv6Prefix": 7}), of_other),
+        (json!({"addIpv6Prefixes": ["2001:db8:1::/64"]}), own),
+        (json!({"addIpv6Prefixes": ["2001:db8:2::/64"]}), of_other),
+        (
+            json!({"ipv6Prefix": "2001:db8:2::/64",
+                "addIpv6Prefixes": ["2001:db8:3::/64", "2001:db8:1::/64"]}),
+            own,
+        ),
+        (
+            json!({"ipv6Prefix": "2001:db8:2::/64", "addIpv6Prefixes": ["2001:db8:3::/64"]}),
+            of_other,
+        ),
+        // A network behind the device.
+        (
+            json!({"ipv6Prefix": "2001:db8:2::/64", "ipv6FrameRouteList": ["2001:db8:1::/48"]}),
+            own,
+        ),
+    ] {
+        for dialect in ["%2F128", "%2F64"] {
+            let mut body = stated.clone();
+            body["supi"] = SUPI.into();
+            let core = Core::start(move |asked, _| {
+                if asked.path.ends_with(dialect) {
+                    Reply::json(200, body.to_string())
+                } else {
+                    Reply::status(400)
+                }
+            })
+            .await;
+            let address = "2001:db8:1::7".parse().unwrap();
+            let found = bsf(&core).pcf_binding_ipv6(address, soon()).await;
+            let found = found.map(|found| found.is_some());
+            assert_eq!(found, expected, "{dialect} {stated}");
+        }
     }
 }
 
