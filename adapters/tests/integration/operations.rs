@@ -260,6 +260,44 @@ async fn a_registration_is_read_with_the_headers_of_its_answer() {
     assert_eq!(registration.max_age, Some(Duration::from_secs(30)));
 }
 
+/// A registration of somebody else is nobody's answer.
+#[tokio::test]
+async fn a_registration_is_of_the_subscription_that_was_asked_for() {
+    let imsi = || UeId::from(supi());
+    let nai = || UeId::from(Supi::parse("nai-pump@factory.example").unwrap());
+    let msisdn = || gpsi("msisdn-34600000002");
+    for (asked, stated, is_taken) in [
+        (imsi(), SUPI, true),
+        (imsi(), "imsi-001010000000002", false),
+        (imsi(), "imsi-01010000000001", false),
+        (imsi(), "nai-001010000000001", false),
+        (imsi(), "001010000000001", false),
+        (imsi(), "", false),
+        (nai(), "nai-pump@factory.example", true),
+        (nai(), "nai-valve@factory.example", false),
+        // Whose number it is, is what the UDM tells.
+        (msisdn(), SUPI, true),
+        (msisdn(), "imsi-001010000000002", true),
+    ] {
+        let body = format!(r#"{{"supi":"{stated}","pei":"imeisv-4901542032375180"}}"#);
+        let core = Core::start(move |_, _| Reply::json(200, body.clone())).await;
+        let udm = udm(&core);
+        for answer in [
+            udm.amf_3gpp_access_registration(&asked, soon()).await,
+            udm.amf_non_3gpp_access_registration(&asked, soon()).await,
+        ] {
+            match answer {
+                Ok(AmfRegistration::Registered(_)) => assert!(is_taken, "{stated}"),
+                other => assert_eq!(
+                    (other, is_taken),
+                    (Err(Error::BadAnswer), false),
+                    "{stated}"
+                ),
+            }
+        }
+    }
+}
+
 #[tokio::test]
 async fn only_what_is_read_has_to_be_there() {
     let core = Core::start(|_, _| Reply::json(200, "{}")).await;
