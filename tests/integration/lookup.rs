@@ -54,6 +54,10 @@ fn tells_nothing_personal(ended: &Ended) {
     }
 }
 
+fn with_consent(settings: &str) -> String {
+    settings.replace("mode = \"none\"\n[api]", "mode = \"core\"\n[api]")
+}
+
 async fn rig() -> (Rig, String) {
     let rig = Rig::start().await;
     let root = format!("[\"http://{}\"]", rig.core.core_addr());
@@ -149,7 +153,7 @@ async fn every_way_from_gpsi_to_supi_is_told() {
 #[tokio::test]
 async fn addresses_and_consent_are_steps_as_well() {
     let (_rig, core) = rig().await;
-    let settings = settings(&core).replace("mode = \"none\"\n[api]", "mode = \"core\"\n[api]");
+    let settings = with_consent(&settings(&core));
     let ipv4 = ["--ipv4-address", "84.125.93.10", "--public-port", "59765"];
     let ended = lookup(&settings, &ipv4).await;
     assert_eq!(ended.code, Some(0), "{ended:?}");
@@ -325,4 +329,45 @@ async fn an_nrf_that_names_nobody_is_told() {
         ],
     );
     assert!(ended.stderr.contains("allowedNfTypes"), "{ended:?}");
+}
+
+/// What is asked of the NRF beside the lookup is not what the lookup fails of.
+#[tokio::test]
+async fn a_search_that_failed_is_not_blamed_for_a_missing_consent() {
+    let network = Network::start(&EVERYBODY, |_| {}).await;
+    let fault = json!({"status": 500, "probability": 0.5});
+    network.control.fault("SearchNFInstances", &fault).await;
+    let core = format!("nrf = {}\n", root(&network, NfType::Nrf));
+    let core = format!("{core}[core.registration]\nenabled = false\n");
+    let settings = with_consent(&settings(&core));
+    for _ in 0..3 {
+        let ended = lookup(&settings, &["--phone-number", "+34600000006"]).await;
+        assert_eq!(ended.code, Some(1), "{ended:?}");
+        says(&ended, &["UDM GetUcData: no consent"]);
+    }
+}
+
+#[tokio::test]
+async fn a_token_that_is_not_given_is_named() {
+    let network = Network::start(&EVERYBODY, |options| {
+        options.settings.require_tokens = true;
+    })
+    .await;
+    let fault = json!({"status": 400});
+    network.control.fault("AccessTokenRequest", &fault).await;
+    let core = format!(
+        "nrf = {}\n[core.registration]\nenabled = false\n[core.tokens]\nenabled = true\n",
+        root(&network, NfType::Nrf)
+    );
+    let ended = lookup(&settings(&core), &["--phone-number", NUMBER]).await;
+    assert_eq!(ended.code, Some(1), "{ended:?}");
+    says(
+        &ended,
+        &[
+            "UDM Get3GppRegistration",
+            "sent to nobody: no access token was there",
+            ", NRF AccessTokenRequest: core:",
+        ],
+    );
+    assert!(!ended.stdout.contains("no instance was there"), "{ended:?}");
 }
