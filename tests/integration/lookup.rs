@@ -172,17 +172,54 @@ async fn addresses_and_consent_are_steps_as_well() {
         ],
     );
     tells_nothing_personal(&ended);
-    let ipv6 = ["--ipv6-address", "2001:db8:85a3:8d3:1:2:3:4"];
-    let ended = lookup(&settings, &ipv6).await;
-    assert_eq!(ended.code, Some(0), "{ended:?}");
-    says(
-        &ended,
-        &["pcfBindings?ipv6Prefix=***%2F128", "read ipv6Prefix ***"],
-    );
-    tells_nothing_personal(&ended);
     let ended = lookup(&settings, &["--phone-number", "+34600000006"]).await;
     assert_eq!(ended.code, Some(1), "{ended:?}");
     says(&ended, &["at step 2, UDM GetUcData: no consent"]);
+}
+
+#[tokio::test]
+async fn every_kind_of_identifier_leads_to_its_device() {
+    let (_rig, core) = rig().await;
+    let settings = with_consent(&settings(&core));
+    let ipv4 = ["--ipv4-address", "84.125.93.10"];
+    for (arguments, question, steps) in [
+        (
+            vec!["--network-access-identifier", "123456789@domain.com"],
+            "networkAccessIdentifier ***",
+            ["direct (core.gpsi_to_supi)", "/nudm-sdm/v2/extid-***/id-"],
+        ),
+        (
+            [&ipv4[..], &["--private-address", "10.45.0.1"]].concat(),
+            "ipv4Address ***",
+            ["pcfBindings?ipv4Addr=***", "read ipv4Addr ***"],
+        ),
+        (
+            [
+                &ipv4[..],
+                &["--public-port", "59765", "--private-address", "10.45.0.1"],
+            ]
+            .concat(),
+            "ipv4Address ***",
+            ["port-number=***", "pcfBindings?ipv4Addr=***&ipDomain=nat-a"],
+        ),
+        (
+            vec!["--ipv6-address", "2001:db8:85a3:8d3:1:2:3:4"],
+            "ipv6Address ***",
+            ["pcfBindings?ipv6Prefix=***%2F128", "read ipv6Prefix ***"],
+        ),
+    ] {
+        let ended = lookup(&settings, &arguments).await;
+        assert_eq!(ended.code, Some(0), "{arguments:?}: {ended:?}");
+        let question = format!("question      {question}");
+        says(&ended, &[&question, "imei          ***"]);
+        says(&ended, &steps);
+        tells_nothing_personal(&ended);
+        let revealed = lookup(&settings, &[&arguments[..], &["--reveal"]].concat()).await;
+        assert_eq!(revealed.code, Some(0), "{arguments:?}: {revealed:?}");
+        says(&revealed, &["imei          490154203237518"]);
+        says(&revealed, &arguments[1..2]);
+        says(&revealed, &arguments[arguments.len() - 1..]);
+    }
 }
 
 #[tokio::test]
