@@ -488,7 +488,7 @@ async fn a_binding_is_of_the_ip_domain_that_was_asked_for() {
     }
 }
 
-/// Asked by an address in 2001:db8:1::/64, in both dialects, and in the BSF's own words.
+/// Asked by an address in `2001:db8:1::/64`, in both dialects, and in the BSF's own words.
 #[tokio::test]
 async fn a_binding_is_of_the_prefix_that_holds_the_address() {
     use serde_json::json;
