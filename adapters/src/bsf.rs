@@ -1,23 +1,23 @@
 //! The BSF: whose session an address is (TS 29.521, `Nbsf_Management`).
 
+mod binding;
 mod dialect;
 
-use std::borrow::Cow;
 use std::net::{Ipv4Addr, Ipv6Addr};
 use std::slice;
 use std::sync::{Arc, Once};
 
-use device::{Gpsi, Supi};
 use http::StatusCode;
 use prometheus::IntCounter;
-use serde::Deserialize;
 use tokio::time::Instant;
 
+pub use binding::{Ipv4Binding, PcfBinding};
+
+use binding::Session;
 use dialect::{Dialect, Dialects};
 
-use crate::identifiers::{gpsi, supi};
 use crate::sbi::{
-    Answer, Client, Error, Fact, Facts, Operation, Path, Producer, ServiceName, Subject, from_json,
+    Answer, Client, Error, Fact, Facts, Operation, Path, Producer, ServiceName, Subject,
 };
 
 /// The BSF as a consumer of `Nbsf_Management` sees it. Cheap to clone.
@@ -27,51 +27,6 @@ pub struct Bsf {
     /// The same, with answers that say which BSF gave them.
     get_pcf_bindings_of: Operation,
     state: Arc<State>,
-}
-
-/// Whose session was found: a binding names its subscription in at least one way.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum PcfBinding {
-    /// By permanent identifier alone.
-    Supi(Supi),
-    /// By public identifier alone.
-    Gpsi(Gpsi),
-    /// By both.
-    Both {
-        /// The permanent identifier.
-        supi: Supi,
-        /// The public identifier.
-        gpsi: Gpsi,
-    },
-}
-
-impl PcfBinding {
-    /// The permanent identifier, where the BSF told it.
-    pub fn supi(&self) -> Option<&Supi> {
-        match self {
-            Self::Supi(supi) | Self::Both { supi, .. } => Some(supi),
-            Self::Gpsi(_) => None,
-        }
-    }
-
-    /// The public identifier, where the BSF told it.
-    pub fn gpsi(&self) -> Option<&Gpsi> {
-        match self {
-            Self::Gpsi(gpsi) | Self::Both { gpsi, .. } => Some(gpsi),
-            Self::Supi(_) => None,
-        }
-    }
-}
-
-/// Whose session an IPv4 address was found to be, and what the binding says of the address.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Ipv4Binding {
-    /// Whose.
-    pub subscriber: PcfBinding,
-    /// Whether it repeats the address that was asked for. It cannot name another.
-    pub names_address: bool,
-    /// The address space that the address is of.
-    pub ip_domain: Option<Box<str>>,
 }
 
 impl Bsf {
@@ -115,7 +70,8 @@ impl Bsf {
             .get_pcf_bindings
             .get(path, subject, deadline, read)
             .await?;
-        found.session().map(|found| found.of(address)).transpose()
+        let found = found.session();
+        found.map(|found| found.of(address, ip_domain)).transpose()
     }
 
     /// The binding of the session with this IPv6 address (`GetPCFBindings`).
@@ -132,8 +88,9 @@ impl Bsf {
         let said = self.ask(first, address, any, false, deadline).await?;
         let was_refused = match said.found {
             Found::Binding(_) | Found::NoSubscriber => {
+                let binding = said.found.binding(address)?;
                 self.state.dialects.learn(said.by.as_deref(), first);
-                return Ok(said.found.binding());
+                return Ok(binding);
             }
             Found::Nothing if self.state.dialects.of(said.by.as_deref()) == Some(first) => {
                 return Ok(None);
@@ -148,10 +105,12 @@ impl Bsf {
         let said = self
             .ask(second, address, same, was_refused, deadline)
             .await?;
-        if matches!(said.found, Found::Binding(_) | Found::NoSubscriber) {
+        let understood = matches!(said.found, Found::Binding(_) | Found::NoSubscriber);
+        let binding = said.found.binding(address)?;
+        if understood {
             self.state.dialects.learn(said.by.as_deref(), second);
         }
-        Ok(said.found.binding())
+        Ok(binding)
     }
 
     /// Asks in one dialect. Refused in both, it is not the dialect that is wrong; nor is it where
@@ -208,8 +167,9 @@ impl Found {
         }
     }
 
-    fn binding(self) -> Option<PcfBinding> {
-        self.session().map(|session| session.subscriber)
+    fn binding(self, address: Ipv6Addr) -> Result<Option<PcfBinding>, Error> {
+        let session = self.session();
+        session.map(|session| session.holding(address)).transpose()
     }
 }
 
@@ -225,30 +185,6 @@ impl Facts for Said {
     }
 }
 
-/// A binding that names its subscriber.
-struct Session {
-    subscriber: PcfBinding,
-    ipv4_addr: Option<Box<str>>,
-    ip_domain: Option<Box<str>>,
-}
-
-impl Session {
-    /// As the session of this address, which a binding of another one cannot be.
-    fn of(self, address: Ipv4Addr) -> Result<Ipv4Binding, Error> {
-        let named = self.ipv4_addr.map(|text| text.parse::<Ipv4Addr>());
-        match named {
-            Some(Ok(named)) if named == address => {}
-            None => {}
-            Some(Ok(_) | Err(_)) => return Err(Error::BadAnswer),
-        }
-        Ok(Ipv4Binding {
-            subscriber: self.subscriber,
-            names_address: named.is_some(),
-            ip_domain: self.ip_domain,
-        })
-    }
-}
-
 impl Facts for Found {
     fn facts(&self) -> Vec<Fact> {
         let binding = match self {
@@ -259,20 +195,7 @@ impl Facts for Found {
             Self::Nothing => return vec![Fact::plain("binding", "none")],
             Self::Refused => return vec![Fact::plain("binding", "not in this form of prefix")],
         };
-        let (supi, gpsi) = (binding.subscriber.supi(), binding.subscriber.gpsi());
-        let facts = [
-            supi.map(|supi| Fact::personal("supi", supi.reveal())),
-            gpsi.map(|gpsi| Fact::personal("gpsi", gpsi.reveal())),
-            binding
-                .ipv4_addr
-                .as_ref()
-                .map(|address| Fact::personal("ipv4Addr", address)),
-            binding
-                .ip_domain
-                .as_ref()
-                .map(|domain| Fact::plain("ipDomain", domain)),
-        ];
-        facts.into_iter().flatten().collect()
+        binding.facts()
     }
 }
 
@@ -302,14 +225,7 @@ impl State {
     fn read(&self, answer: &Answer, on_400: On400) -> Result<Found, Error> {
         match answer.status() {
             StatusCode::OK => {
-                let mut json: PcfBindingJson<'_> = answer.json()?;
-                let [ipv4_addr, ip_domain] = [json.ipv4_addr.take(), json.ip_domain.take()]
-                    .map(|member| member.map(|text| text.into_owned().into_boxed_str()));
-                let session = PcfBinding::try_from_json(json)?.map(|subscriber| Session {
-                    subscriber,
-                    ipv4_addr,
-                    ip_domain,
-                });
+                let session = Session::read(answer.json()?)?;
                 Ok(session.map_or_else(|| self.without_subscriber(), Found::Binding))
             }
             StatusCode::NO_CONTENT => Ok(self.no_content()),
@@ -341,60 +257,5 @@ impl State {
             );
         });
         Found::Nothing
-    }
-}
-
-#[derive(Deserialize)]
-#[serde(rename_all = "camelCase")]
-struct PcfBindingJson<'a> {
-    #[serde(borrow)]
-    supi: Option<Cow<'a, str>>,
-    #[serde(borrow)]
-    gpsi: Option<Cow<'a, str>>,
-    #[serde(borrow)]
-    ipv4_addr: Option<Cow<'a, str>>,
-    #[serde(borrow)]
-    ip_domain: Option<Cow<'a, str>>,
-}
-
-impl PcfBinding {
-    /// Reads a `PcfBinding` of TS 29.521; `None` where it names no subscriber. For any bytes: a
-    /// value or [`Error::BadAnswer`].
-    pub fn from_json(body: &[u8]) -> Result<Option<Self>, Error> {
-        Self::try_from_json(from_json(body)?)
-    }
-
-    fn try_from_json(json: PcfBindingJson<'_>) -> Result<Option<Self>, Error> {
-        Ok(match (supi(json.supi)?, gpsi(json.gpsi)?) {
-            (Some(supi), Some(gpsi)) => Some(Self::Both { supi, gpsi }),
-            (Some(supi), None) => Some(Self::Supi(supi)),
-            (None, Some(gpsi)) => Some(Self::Gpsi(gpsi)),
-            (None, None) => None,
-        })
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    proptest::proptest! {
-        #[test]
-        fn any_bytes_are_a_binding_or_an_error(body: Vec<u8>) {
-            let _ = PcfBinding::from_json(&body);
-        }
-
-        #[test]
-        fn any_identifiers_are_read_or_refused(supi in ".{0,30}", gpsi in ".{0,30}") {
-            let body = serde_json::json!({"supi": supi, "gpsi": gpsi}).to_string();
-            let known = Supi::parse(&supi).is_ok() && Gpsi::parse(&gpsi).is_ok();
-            proptest::prop_assert_eq!(PcfBinding::from_json(body.as_bytes()).is_ok(), known);
-        }
-    }
-
-    #[test]
-    fn deep_nesting_is_an_error_and_no_overflow() {
-        let body = [br#"{"x":"#.as_slice(), &b"[".repeat(200_000)].concat();
-        assert_eq!(PcfBinding::from_json(&body), Err(Error::BadAnswer));
     }
 }

@@ -118,8 +118,8 @@ impl Udm {
     ) -> Result<AmfRegistration, Error> {
         let path = uecm(ue).literal("/registrations/amf-3gpp-access");
         let operation = &self.get_3gpp_registration;
-        self.ask(operation, path, ue, deadline, AmfRegistration::read)
-            .await
+        let read = |answer: &Answer| AmfRegistration::read(answer, ue);
+        self.ask(operation, path, ue, deadline, read).await
     }
 
     /// The registration over non-3GPP access (`GetNon3GppRegistration`).
@@ -130,8 +130,8 @@ impl Udm {
     ) -> Result<AmfRegistration, Error> {
         let path = uecm(ue).literal("/registrations/amf-non-3gpp-access");
         let operation = &self.get_non_3gpp_registration;
-        self.ask(operation, path, ue, deadline, AmfRegistration::read)
-            .await
+        let read = |answer: &Answer| AmfRegistration::read(answer, ue);
+        self.ask(operation, path, ue, deadline, read).await
     }
 
     /// The identifiers of the subscription of `ue` (`GetSupiOrGpsi`); `None` where there is none.
@@ -199,11 +199,14 @@ fn sdm(ue: &UeId) -> Path {
 }
 
 impl AmfRegistration {
-    fn read(answer: &Answer) -> Result<Self, Error> {
+    fn read(answer: &Answer, asked: &UeId) -> Result<Self, Error> {
         match answer.status() {
             StatusCode::OK => {
-                let mut registration =
-                    Registration::try_from(answer.json::<RegistrationJson<'_>>()?)?;
+                let json: RegistrationJson<'_> = answer.json()?;
+                if !json.can_be_of(asked) {
+                    return Err(Error::BadAnswer);
+                }
+                let mut registration = Registration::try_from(json)?;
                 registration.date = answer.date();
                 registration.max_age = answer.max_age();
                 Ok(Self::Registered(registration))
@@ -304,12 +307,25 @@ impl Facts for Consent {
 #[serde(rename_all = "camelCase")]
 struct RegistrationJson<'a> {
     #[serde(borrow)]
+    supi: Option<Cow<'a, str>>,
+    #[serde(borrow)]
     pei: Option<Cow<'a, str>>,
     purge_flag: Option<bool>,
     #[serde(borrow)]
     registration_time: Option<Cow<'a, str>>,
     #[serde(borrow)]
     last_synchronization_time: Option<Cow<'a, str>>,
+}
+
+impl RegistrationJson<'_> {
+    /// Whether it states no other subscription than the one that was asked for. Asked by GPSI, it is
+    /// the UDM that tells whose that is.
+    fn can_be_of(&self, asked: &UeId) -> bool {
+        match (asked, &self.supi) {
+            (UeId::Supi(asked), Some(stated)) => Supi::parse(stated).as_ref() == Ok(asked),
+            (UeId::Supi(_), None) | (UeId::Gpsi(_), _) => true,
+        }
+    }
 }
 
 impl Registration {

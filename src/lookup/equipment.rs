@@ -98,11 +98,6 @@ impl EquipmentLookup {
             });
     }
 
-    /// What is remembered of a subscription now.
-    pub(super) fn remembered(&self, ue_id: &UeId) -> Option<Equipment> {
-        self.remembered.known(ue_id)
-    }
-
     /// The equipment of a subscription. Its changes are told by public names, so that of one whose
     /// public name is not known nobody would tell: it is not remembered for long.
     pub async fn of(

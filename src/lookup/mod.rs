@@ -39,7 +39,7 @@ use crate::sessions::SessionTable;
 use crate::telemetry::metrics::LookupMetrics;
 use changes::{Changes, ConsentChanges, EquipmentChanges};
 use consent::{Authority, ConsentFeed, ConsentLookup, Disclosure};
-use equipment::EquipmentLookup;
+use equipment::{Equipment, EquipmentLookup};
 use feed::Feed;
 use provisioned::Provisioned;
 use question::{Identifier, identifiers};
@@ -49,6 +49,10 @@ use subscription::SubscriptionLookup;
 /// Subscriptions whose consent was asked about and that wait to be subscribed to; more of them are
 /// asked about again.
 const CONSENTS_WISHED_FOR: usize = 1024;
+
+/// How often one request asks for consent and device where consents, anybody's, are told all the
+/// while. What is remembered is asked of nobody, so that a few suffice.
+const MOST_ROUNDS: usize = 16;
 
 /// Why there is no device to answer with.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -446,45 +450,25 @@ impl Walk<'_> {
         self.lookup
             .check_token(self.caller, subscription, identifier, self.deadline)
             .await?;
-        let consents_told = self.lookup.consent.words_told();
-        let (disclosure, consenting) = match self.authority {
+        let (lookup, wanted, deadline) = (self.lookup, self.wanted, self.deadline);
+        let (disclosure, equipment) = match self.authority {
             Authority::Refused => return Err(LookupError::ConsentMissing),
-            Authority::Nobody | Authority::Exempt => (Disclosure::of(self.wanted), None),
             Authority::Core => {
-                let supi = self
-                    .lookup
-                    .subscription
-                    .supi(subscription, self.deadline)
-                    .await?;
+                let supi = lookup.subscription.supi(subscription, deadline).await?;
                 // One name from here on, whichever identifier was asked with.
                 *subscription = UeId::Supi(supi.clone());
-                let disclosure = {
-                    let consent = &self.lookup.consent;
-                    let given = pin!(consent.of(&supi, self.wanted, self.deadline));
-                    trace::stage("consent", given).await?
-                };
-                (disclosure, Some(supi))
+                // Pinned where it is made: moving it would copy some kilobytes.
+                let found = pin!(lookup.consented(&supi, public_name, wanted, deadline));
+                found.await?
             }
-        };
-        if self.lookup.equipment.by_supi_alone() && matches!(subscription, UeId::Gpsi(_)) {
-            let supi = self.lookup.subscription.supi(subscription, self.deadline);
-            *subscription = UeId::Supi(supi.await?);
-        }
-        let equipments = &self.lookup.equipment;
-        let mut equipment = {
-            let found = pin!(equipments.of(subscription, public_name, self.deadline));
-            trace::stage("equipment", found).await?
-        };
-        let disclosure = match consenting {
-            // A refusal that was told while the core was asked for the device.
-            Some(supi) if self.lookup.consent.words_told() != consents_told => {
-                let disclosure = self.lookup.consent.of(&supi, self.wanted, self.deadline);
-                let disclosure = disclosure.await?;
-                // And another device, while it was asked for consent.
-                equipment = equipments.remembered(subscription).unwrap_or(equipment);
-                disclosure
+            Authority::Nobody | Authority::Exempt => {
+                if lookup.equipment.by_supi_alone() {
+                    let supi = lookup.subscription.supi(subscription, deadline);
+                    *subscription = UeId::Supi(supi.await?);
+                }
+                let found = pin!(lookup.equipment_of(subscription, public_name, deadline));
+                (Disclosure::of(wanted), found.await?)
             }
-            Some(_) | None => disclosure,
         };
         let imei = equipment.pei.imei().ok_or(LookupError::NoImei)?;
         let imeisv = equipment.pei.imeisv();
@@ -500,6 +484,45 @@ impl Walk<'_> {
 }
 
 impl Lookup {
+    /// What the subscriber lets anybody see, and the device: both as the core last told, of itself or
+    /// asked.
+    async fn consented(
+        &self,
+        supi: &Supi,
+        has_public_name: bool,
+        wanted: Wanted,
+        deadline: Instant,
+    ) -> Result<(Disclosure, Equipment), LookupError> {
+        let subscription = UeId::Supi(supi.clone());
+        for _ in 0..MOST_ROUNDS {
+            let consents_told = self.consent.words_told();
+            let disclosure = {
+                let given = pin!(self.consent.of(supi, wanted, deadline));
+                trace::stage("consent", given).await?
+            };
+            let equipment = {
+                let found = pin!(self.equipment_of(&subscription, has_public_name, deadline));
+                found.await?
+            };
+            // A refusal may have been told while the core was asked for the device; and, while it is
+            // asked for consent once more, another device.
+            if self.consent.words_told() == consents_told {
+                return Ok((disclosure, equipment));
+            }
+        }
+        Err(LookupError::Core(sbi::Error::DeadlinePassed))
+    }
+
+    async fn equipment_of(
+        &self,
+        subscription: &UeId,
+        has_public_name: bool,
+        deadline: Instant,
+    ) -> Result<Equipment, LookupError> {
+        let found = pin!(self.equipment.of(subscription, has_public_name, deadline));
+        trace::stage("equipment", found).await
+    }
+
     /// A token that names a device is good for its subscription alone. One that cannot be shown to
     /// be the same is another one. What was found out of the subscription on the way is its name from
     /// then on.

@@ -269,7 +269,7 @@ where
     }
 
     /// The answer that is believed.
-    pub(super) fn known(&self, key: &K) -> Option<V> {
+    fn known(&self, key: &K) -> Option<V> {
         let feed = self.fed.as_ref().map(|fed| &*fed.feed);
         recall(self.known.as_ref(), feed, key)
     }

@@ -8,7 +8,7 @@ use simcore::{Dialect, NfType};
 use crate::network::Network;
 use crate::support::control::GET_3GPP;
 use crate::support::process::{Ended, file, run};
-use crate::support::{PATIENCE, Rig};
+use crate::support::{PATIENCE, Rig, eventually};
 
 const NUMBER: &str = "+123456789";
 
@@ -52,6 +52,10 @@ fn tells_nothing_personal(ended: &Ended) {
             assert!(!output.contains(personal), "{personal}: {output}");
         }
     }
+}
+
+fn with_consent(settings: &str) -> String {
+    settings.replace("mode = \"none\"\n[api]", "mode = \"core\"\n[api]")
 }
 
 async fn rig() -> (Rig, String) {
@@ -149,7 +153,7 @@ async fn every_way_from_gpsi_to_supi_is_told() {
 #[tokio::test]
 async fn addresses_and_consent_are_steps_as_well() {
     let (_rig, core) = rig().await;
-    let settings = settings(&core).replace("mode = \"none\"\n[api]", "mode = \"core\"\n[api]");
+    let settings = with_consent(&settings(&core));
     let ipv4 = ["--ipv4-address", "84.125.93.10", "--public-port", "59765"];
     let ended = lookup(&settings, &ipv4).await;
     assert_eq!(ended.code, Some(0), "{ended:?}");
@@ -168,14 +172,54 @@ async fn addresses_and_consent_are_steps_as_well() {
         ],
     );
     tells_nothing_personal(&ended);
-    let ipv6 = ["--ipv6-address", "2001:db8:85a3:8d3:1:2:3:4"];
-    let ended = lookup(&settings, &ipv6).await;
-    assert_eq!(ended.code, Some(0), "{ended:?}");
-    says(&ended, &["pcfBindings?ipv6Prefix=***%2F128"]);
-    tells_nothing_personal(&ended);
     let ended = lookup(&settings, &["--phone-number", "+34600000006"]).await;
     assert_eq!(ended.code, Some(1), "{ended:?}");
     says(&ended, &["at step 2, UDM GetUcData: no consent"]);
+}
+
+#[tokio::test]
+async fn every_kind_of_identifier_leads_to_its_device() {
+    let (_rig, core) = rig().await;
+    let settings = with_consent(&settings(&core));
+    let ipv4 = ["--ipv4-address", "84.125.93.10"];
+    for (arguments, question, steps) in [
+        (
+            vec!["--network-access-identifier", "123456789@domain.com"],
+            "networkAccessIdentifier ***",
+            ["direct (core.gpsi_to_supi)", "/nudm-sdm/v2/extid-***/id-"],
+        ),
+        (
+            [&ipv4[..], &["--private-address", "10.45.0.1"]].concat(),
+            "ipv4Address ***",
+            ["pcfBindings?ipv4Addr=***", "read ipv4Addr ***"],
+        ),
+        (
+            [
+                &ipv4[..],
+                &["--public-port", "59765", "--private-address", "10.45.0.1"],
+            ]
+            .concat(),
+            "ipv4Address ***",
+            ["port-number=***", "pcfBindings?ipv4Addr=***&ipDomain=nat-a"],
+        ),
+        (
+            vec!["--ipv6-address", "2001:db8:85a3:8d3:1:2:3:4"],
+            "ipv6Address ***",
+            ["pcfBindings?ipv6Prefix=***%2F128", "read ipv6Prefix ***"],
+        ),
+    ] {
+        let ended = lookup(&settings, &arguments).await;
+        assert_eq!(ended.code, Some(0), "{arguments:?}: {ended:?}");
+        let question = format!("question      {question}");
+        says(&ended, &[&question, "imei          ***"]);
+        says(&ended, &steps);
+        tells_nothing_personal(&ended);
+        let revealed = lookup(&settings, &[&arguments[..], &["--reveal"]].concat()).await;
+        assert_eq!(revealed.code, Some(0), "{arguments:?}: {revealed:?}");
+        says(&revealed, &["imei          490154203237518"]);
+        says(&revealed, &arguments[1..2]);
+        says(&revealed, &arguments[arguments.len() - 1..]);
+    }
 }
 
 #[tokio::test]
@@ -322,4 +366,52 @@ async fn an_nrf_that_names_nobody_is_told() {
         ],
     );
     assert!(ended.stderr.contains("allowedNfTypes"), "{ended:?}");
+}
+
+/// What is asked of the NRF beside the lookup is not what the lookup fails of.
+#[tokio::test]
+async fn a_search_that_failed_is_not_blamed_for_a_missing_consent() {
+    let network = Network::start(&EVERYBODY, |_| {}).await;
+    let control = network.control;
+    let fault = json!({"status": 500});
+    control.fault("SearchNFInstances", &fault).await;
+    let core = format!("nrf = {}\n", root(&network, NfType::Nrf));
+    let core = format!("{core}[core.registration]\nenabled = false\n");
+    let settings = with_consent(&settings(&core));
+    let healed = async {
+        eventually("searches fail", async || {
+            (control.count("SearchNFInstances").await >= 3).then_some(())
+        })
+        .await;
+        control.clear_faults().await;
+    };
+    let arguments = ["--phone-number", "+34600000006"];
+    let (ended, ()) = tokio::join!(lookup(&settings, &arguments), healed);
+    assert_eq!(ended.code, Some(1), "{ended:?}");
+    says(&ended, &["(configured): 500", "UDM GetUcData: no consent"]);
+}
+
+#[tokio::test]
+async fn a_token_that_is_not_given_is_named() {
+    let network = Network::start(&EVERYBODY, |options| {
+        options.settings.require_tokens = true;
+    })
+    .await;
+    let fault = json!({"status": 400});
+    network.control.fault("AccessTokenRequest", &fault).await;
+    let core = format!(
+        "nrf = {}\n[core.registration]\nenabled = false\n[core.tokens]\nenabled = true\n",
+        root(&network, NfType::Nrf)
+    );
+    let ended = lookup(&settings(&core), &["--phone-number", NUMBER]).await;
+    assert_eq!(ended.code, Some(1), "{ended:?}");
+    says(
+        &ended,
+        &[
+            "UDM Get3GppRegistration",
+            "sent to nobody: no access token was there",
+            ", NRF AccessTokenRequest: core:",
+        ],
+    );
+    assert!(!ended.stdout.contains("no instance was there"), "{ended:?}");
 }

@@ -10,11 +10,12 @@ use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
 use pei_bridge::config::{CollectorUrl, ConsentMode};
 use serde_json::{Value, json};
-use simcore::Options;
+use simcore::{NfType, Options};
 use tokio::net::TcpListener;
 
+use crate::network::Network;
 use crate::support::client::{Ask, Connection};
-use crate::support::{Rig, eventually};
+use crate::support::{Bridge, Rig, eventually};
 
 const TRACE: &str = "4bf92f3577b34da6a3ce929d0e0e4736";
 const PARENT: &str = "00f067aa0ba902b7";
@@ -193,6 +194,51 @@ async fn a_request_is_recorded_with_its_stages_and_calls() {
         .metric("pei_bridge_trace_spans_total", &["sent"])
         .await;
     assert!(sent > 9.5, "{sent}");
+}
+
+/// The NRF is asked within the request which UPF has the address.
+#[tokio::test]
+async fn a_search_for_the_upf_of_an_address_is_a_call_of_its_request() {
+    let collector = Collector::start().await;
+    let instances = [
+        (NfType::Nrf, 1),
+        (NfType::Udm, 1),
+        (NfType::Bsf, 1),
+        (NfType::Upf, 2),
+    ];
+    let network = Network::start(&instances, |options| options.record = 1000).await;
+    let mut config = network.config();
+    config.telemetry.otlp.endpoint = Some(collector.url());
+    config.telemetry.otlp.sample_ratio = 0.0;
+    let bridge = Bridge::start(&config);
+    let body = json!({"ipv4Address": {"publicAddress": "84.125.93.10", "publicPort": 59765}});
+    eventually("the functions are found", async || {
+        let answer = bridge.send(&traced(&body, "01")).await;
+        (answer.status == 200).then(|| answer.is_imei("490154203237518"))
+    })
+    .await;
+    let search = collector.span("SearchNFInstances").await;
+    assert_eq!(
+        (&search["traceId"], &search["kind"]),
+        (&json!(TRACE), &json!(3))
+    );
+    let stage = eventually("its stage ended", async || {
+        let mut spans = collector.spans().into_iter();
+        spans.find(|span| span["spanId"] == search["parentSpanId"])
+    })
+    .await;
+    assert_eq!(stage["name"], "subscription");
+    let own = search["spanId"].as_str().unwrap();
+    let parent = format!("00-{TRACE}-{own}-01");
+    let sent = network.control.requests().await;
+    let sent = sent
+        .iter()
+        .find(|sent| sent["headers"]["traceparent"] == *parent);
+    let sent = sent.expect("what the NRF saw is the search's own span");
+    assert_eq!(sent["operationId"], "SearchNFInstances");
+    let query = sent["query"].as_str().unwrap();
+    assert!(query.contains("upf-n6-ip="), "{query}");
+    assert!(!collector.text().contains("84.125.93.10"));
 }
 
 #[tokio::test]

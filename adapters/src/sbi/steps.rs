@@ -5,6 +5,7 @@
 //! prints masked unless it is asked to reveal.
 
 use std::fmt;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -48,8 +49,10 @@ pub struct Call {
     pub method: http::Method,
     /// From the service name on.
     pub path: Shown,
-    /// Whom it was sent to, in turn; nobody where no instance was there.
+    /// Whom it was sent to, in turn; nobody where no instance was there, or no access token.
     pub attempts: Vec<Attempt>,
+    /// Whether it ended for want of an access token.
+    pub lacked_token: bool,
     /// The cause in the problem details of an answer that was none to use, if it looks like one.
     pub cause: Option<String>,
     /// What was read, or why nothing.
@@ -203,6 +206,7 @@ pub(super) struct CallSteps {
     path: Shown,
     begun: Instant,
     attempts: Mutex<Vec<Attempt>>,
+    awaits_token: AtomicBool,
     cause: Mutex<Option<String>>,
 }
 
@@ -222,8 +226,14 @@ impl CallSteps {
             path,
             begun: Instant::now(),
             attempts: Mutex::default(),
+            awaits_token: AtomicBool::new(false),
             cause: Mutex::default(),
         }
+    }
+
+    /// It waits for an access token, or has one.
+    pub(super) fn awaits_token(&self, awaits: bool) {
+        self.awaits_token.store(awaits, Ordering::Relaxed);
     }
 
     /// It is about to be sent.
@@ -256,6 +266,7 @@ impl CallSteps {
             method: self.method,
             path: self.path,
             attempts: self.attempts.into_inner().unwrap_or_else(unpoisoned),
+            lacked_token: self.awaits_token.into_inner(),
             cause: self
                 .cause
                 .into_inner()

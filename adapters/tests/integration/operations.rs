@@ -260,6 +260,44 @@ async fn a_registration_is_read_with_the_headers_of_its_answer() {
     assert_eq!(registration.max_age, Some(Duration::from_secs(30)));
 }
 
+/// A registration of somebody else is nobody's answer.
+#[tokio::test]
+async fn a_registration_is_of_the_subscription_that_was_asked_for() {
+    let imsi = || UeId::from(supi());
+    let nai = || UeId::from(Supi::parse("nai-pump@factory.example").unwrap());
+    let msisdn = || gpsi("msisdn-34600000002");
+    for (asked, stated, is_taken) in [
+        (imsi(), SUPI, true),
+        (imsi(), "imsi-001010000000002", false),
+        (imsi(), "imsi-01010000000001", false),
+        (imsi(), "nai-001010000000001", false),
+        (imsi(), "001010000000001", false),
+        (imsi(), "", false),
+        (nai(), "nai-pump@factory.example", true),
+        (nai(), "nai-valve@factory.example", false),
+        // Whose number it is, is what the UDM tells.
+        (msisdn(), SUPI, true),
+        (msisdn(), "imsi-001010000000002", true),
+    ] {
+        let body = format!(r#"{{"supi":"{stated}","pei":"imeisv-4901542032375180"}}"#);
+        let core = Core::start(move |_, _| Reply::json(200, body.clone())).await;
+        let udm = udm(&core);
+        for answer in [
+            udm.amf_3gpp_access_registration(&asked, soon()).await,
+            udm.amf_non_3gpp_access_registration(&asked, soon()).await,
+        ] {
+            match answer {
+                Ok(AmfRegistration::Registered(_)) => assert!(is_taken, "{stated}"),
+                other => assert_eq!(
+                    (other, is_taken),
+                    (Err(Error::BadAnswer), false),
+                    "{stated}"
+                ),
+            }
+        }
+    }
+}
+
 #[tokio::test]
 async fn only_what_is_read_has_to_be_there() {
     let core = Core::start(|_, _| Reply::json(200, "{}")).await;
@@ -395,6 +433,20 @@ async fn a_binding_is_of_the_address_that_was_asked_for() {
         (body(r#","ipDomain":"nat-a""#), Ok((false, Some("nat-a")))),
         (body(r#","ipv4Addr":"10.0.0.2""#), Err(Error::BadAnswer)),
         (body(r#","ipv4Addr":"10.0.0""#), Err(Error::BadAnswer)),
+        // A network behind the device, which may be somebody else's in another address space.
+        (
+            body(r#","ipv4Addr":"10.0.0.2","ipv4FrameRouteList":["10.0.0.0/24"]"#),
+            Ok((false, None)),
+        ),
+        (
+            body(r#","ipv4Addr":"10.0.0.2","ipv4FrameRouteList":["10.0.1.0/24"]"#),
+            Err(Error::BadAnswer),
+        ),
+        // Whose the other family's are, was not asked.
+        (
+            body(r#","ipv4Addr":"10.0.0.1","ipv6Prefix":"x","addIpv6Prefixes":["y"]"#),
+            Ok((true, None)),
+        ),
         (body(r#","ipv4Addr":7"#), Err(Error::BadAnswer)),
     ] {
         let reply = body.clone();
@@ -407,6 +459,90 @@ async fn a_binding_is_of_the_address_that_was_asked_for() {
             (found.names_address, found.ip_domain.as_deref())
         });
         assert_eq!(found.map_err(|error| *error), expected, "{body}");
+    }
+}
+
+/// The same private address is somebody else's in another address space.
+#[tokio::test]
+async fn a_binding_is_of_the_ip_domain_that_was_asked_for() {
+    let of_other = Err(Error::BadAnswer);
+    for (asked, stated, expected) in [
+        (Some("nat-a"), Some("nat-a"), Ok(Some("nat-a"))),
+        (Some("nat-a"), None, Ok(None)),
+        (Some("nat-a"), Some("some-other-domain"), of_other),
+        (Some("nat-a"), Some("NAT-A"), of_other),
+        (Some("nat-a"), Some(""), of_other),
+        (None, Some("nat-a"), Ok(Some("nat-a"))),
+    ] {
+        let mut body = serde_json::json!({"supi": SUPI, "ipv4Addr": "10.45.0.1"});
+        if let Some(stated) = stated {
+            body["ipDomain"] = stated.into();
+        }
+        let core = Core::start(move |_, _| Reply::json(200, body.to_string())).await;
+        let found = bsf(&core)
+            .pcf_binding_ipv4(Ipv4Addr::new(10, 45, 0, 1), asked, soon())
+            .await;
+        let found = found.as_ref().map_err(|error| *error);
+        let found = found.map(|found| found.as_ref().unwrap().ip_domain.as_deref());
+        assert_eq!(found, expected, "{asked:?} {stated:?}");
+    }
+}
+
+/// Asked by an address in `2001:db8:1::/64`, in both dialects, and in the BSF's own words.
+#[tokio::test]
+async fn a_binding_is_of_the_prefix_that_holds_the_address() {
+    use serde_json::json;
+    let own = Ok(true);
+    let of_other = Err(Error::BadAnswer);
+    for (stated, expected) in [
+        (json!({}), own),
+        (json!({"ipv4Addr": "10.45.0.1"}), own),
+        (json!({"ipv6Prefix": null}), own),
+        (json!({"ipv6Prefix": "2001:db8:1::/64"}), own),
+        (json!({"ipv6Prefix": "2001:db8:1::7/64"}), own),
+        (json!({"ipv6Prefix": "2001:db8:1::7/128"}), own),
+        (json!({"ipv6Prefix": "2001:db8:1::7"}), own),
+        (json!({"ipv6Prefix": "2001:db8::/32"}), own),
+        (json!({"ipv6Prefix": "2001:db8:2::/64"}), of_other),
+        (json!({"ipv6Prefix": "2001:db8:1::8/128"}), of_other),
+        (json!({"ipv6Prefix": "2001:db8:1:0:1::/80"}), of_other),
+        (json!({"ipv6Prefix": "2001:db8:2::7"}), of_other),
+        (json!({"ipv6Prefix": "2001:db8:1::/129"}), of_other),
+        (json!({"ipv6Prefix": "10.45.0.0/16"}), of_other),
+        (json!({"ipv6Prefix": 7}), of_other),
+        (json!({"addIpv6Prefixes": ["2001:db8:1::/64"]}), own),
+        (json!({"addIpv6Prefixes": ["2001:db8:2::/64"]}), of_other),
+        (
+            json!({"ipv6Prefix": "2001:db8:2::/64",
+                "addIpv6Prefixes": ["2001:db8:3::/64", "2001:db8:1::/64"]}),
+            own,
+        ),
+        (
+            json!({"ipv6Prefix": "2001:db8:2::/64", "addIpv6Prefixes": ["2001:db8:3::/64"]}),
+            of_other,
+        ),
+        // A network behind the device.
+        (
+            json!({"ipv6Prefix": "2001:db8:2::/64", "ipv6FrameRouteList": ["2001:db8:1::/48"]}),
+            own,
+        ),
+    ] {
+        for dialect in ["%2F128", "%2F64"] {
+            let mut body = stated.clone();
+            body["supi"] = SUPI.into();
+            let core = Core::start(move |asked, _| {
+                if asked.path.ends_with(dialect) {
+                    Reply::json(200, body.to_string())
+                } else {
+                    Reply::status(400)
+                }
+            })
+            .await;
+            let address = "2001:db8:1::7".parse().unwrap();
+            let found = bsf(&core).pcf_binding_ipv6(address, soon()).await;
+            let found = found.map(|found| found.is_some());
+            assert_eq!(found, expected, "{dialect} {stated}");
+        }
     }
 }
 

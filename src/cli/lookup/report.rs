@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 use std::time::Duration;
 
-use adapters::sbi::{Attempt, Call, Error, Fact, Found, Shown, Step};
+use adapters::sbi::{Attempt, Call, Error, Fact, Found, NfType, Shown, Step};
 use device::{Ipv4Query, MASK, UeId};
 
 use crate::config::{Config, ConsentMode, GpsiToSupi};
@@ -138,7 +138,12 @@ impl Report {
         let path = self.shown(&call.path);
         let _ = writeln!(self.text, "   {} {path}", call.method);
         if call.attempts.is_empty() {
-            let _ = writeln!(self.text, "   sent to nobody: no instance was there");
+            let missing = if call.lacked_token {
+                "access token"
+            } else {
+                "instance"
+            };
+            let _ = writeln!(self.text, "   sent to nobody: no {missing} was there");
         }
         for attempt in &call.attempts {
             self.attempt(attempt);
@@ -218,12 +223,10 @@ impl Report {
         }
     }
 
-    /// The step that failed; or else the last one, which brought nothing.
+    /// With the step that it is owed to.
     fn failure(&mut self, error: LookupError, steps: &[Step]) {
         let _ = writeln!(self.text);
-        let failed = |step: &Step| matches!(step, Step::Call(call) if call.outcome.is_err());
-        let place = steps.iter().rposition(failed);
-        let place = place.or(steps.len().checked_sub(1));
+        let place = decisive(error, steps);
         let named = place.and_then(|place| Some((place, steps.get(place)?)));
         let at = match named {
             Some((place, Step::Call(call))) => {
@@ -238,6 +241,43 @@ impl Report {
         if let Some(hint) = hint(error) {
             self.line("", hint);
         }
+    }
+}
+
+/// Which step an error is owed to: one that failed with it, or else the last one that said
+/// something. The NRF is also asked beside the lookup, so that its steps come after all others.
+fn decisive(error: LookupError, steps: &[Step]) -> Option<usize> {
+    let of_nrf = |step: &Step| matches!(step, Step::Call(call) if call.nf == NfType::Nrf.name());
+    let said = |step: &Step| !of_nrf(step) && failure_of(step).is_none();
+    let (LookupError::Core(error) | LookupError::ConsentUnknown(error)) = error else {
+        return steps.iter().rposition(said);
+    };
+    let with_it = |step: &Step| failure_of(step) == Some(error);
+    let own = steps
+        .iter()
+        .rposition(|step| !of_nrf(step) && with_it(step));
+    let lacked_token =
+        |place: &usize| matches!(steps.get(*place), Some(Step::Call(call)) if call.lacked_token);
+    let token = || {
+        let of_token =
+            |step: &Step| matches!(step, Step::Call(call) if call.operation == ACCESS_TOKEN);
+        let failed = |step: &Step| of_token(step) && failure_of(step).is_some();
+        steps.iter().rposition(failed)
+    };
+    let token = own.filter(lacked_token).and_then(|_| token());
+    token
+        .or(own)
+        .or_else(|| steps.iter().rposition(with_it))
+        .or_else(|| steps.iter().rposition(said))
+}
+
+/// The operation that gives tokens.
+const ACCESS_TOKEN: &str = "AccessTokenRequest";
+
+fn failure_of(step: &Step) -> Option<Error> {
+    match step {
+        Step::Call(call) => call.outcome.as_ref().err().copied(),
+        Step::Note { .. } => None,
     }
 }
 

@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 
 use super::support::{
     CONSENT, FIRST, OTHER_IMEISV, OTHER_PEI, Wanted, fed, forget_subscriptions, live, losses,
-    notifications, subscriptions,
+    notification, notifications, path_of, post, report, subscriptions,
 };
 use crate::support::client::{Ask, Connection};
 use crate::support::control::{GET_3GPP, GET_UC_DATA};
@@ -95,8 +95,7 @@ async fn a_refusal_stops_an_answer_on_its_way() {
 
 /// The subscriber takes the consent back and gives it again while the core is asked for the device,
 /// and uses another device while the core is asked for the consent once more.
-#[tokio::test]
-async fn a_swap_shows_in_an_answer_that_waits_for_consent() {
+async fn swapped_while_consent_is_asked_for(tell: impl AsyncFnOnce(&Rig)) {
     let both = Wanted {
         equipment: true,
         ..CONSENT
@@ -111,12 +110,10 @@ async fn a_swap_shows_in_an_answer_that_waits_for_consent() {
         (live(&rig.bridge, "consent").await > 0.5).then_some(())
     })
     .await;
-    rig.control
-        .fault(GET_3GPP, &json!({"latencyMs": 1000}))
-        .await;
-    rig.control
-        .fault(GET_UC_DATA, &json!({"latencyMs": 1000}))
-        .await;
+    for operation in [GET_3GPP, GET_UC_DATA] {
+        let fault = json!({"latencyMs": 1000});
+        rig.control.fault(operation, &fault).await;
+    }
     rig.control.reset().await;
     let mut connection = Connection::http1(rig.bridge.api).await;
     let ask = Ask::identifier(&body());
@@ -132,8 +129,31 @@ async fn a_swap_shows_in_an_answer_that_waits_for_consent() {
     rig.control.consent(FIRST, &refused()).await;
     rig.control.consent(FIRST, &given()).await;
     is_asked(GET_UC_DATA, consents_asked + 1).await;
-    rig.control.swap_device(FIRST, OTHER_PEI).await;
-    assert_eq!(asking.await.unwrap().json()["imeisv"], OTHER_IMEISV);
+    tell(&rig).await;
+    let answer = asking.await.unwrap();
+    assert_eq!(answer.json()["imeisv"], OTHER_IMEISV, "{}", answer.json());
+}
+
+#[tokio::test]
+async fn a_swap_shows_in_an_answer_that_waits_for_consent() {
+    swapped_while_consent_is_asked_for(async |rig| {
+        rig.control.swap_device(FIRST, OTHER_PEI).await;
+    })
+    .await;
+}
+
+/// By the clock of who reports it, it was before the old device was last seen.
+#[tokio::test]
+async fn a_swap_of_an_earlier_time_shows_in_an_answer_that_waits_for_consent() {
+    swapped_while_consent_is_asked_for(async |rig| {
+        let path = path_of(rig, "equipment").await;
+        notifications(rig.control, "lose").await;
+        rig.control.swap_device(FIRST, OTHER_PEI).await;
+        let mut report = report();
+        report[0]["timeStamp"] = json!("2024-01-01T00:00:00Z");
+        assert_eq!(post(rig, &notification(&path, &report)).await, 204);
+    })
+    .await;
 }
 
 #[tokio::test]

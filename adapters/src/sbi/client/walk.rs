@@ -1,5 +1,7 @@
 //! From one instance to the next: whom a request is sent to, and what follows its outcome.
 
+use std::sync::Arc;
+
 use http::{HeaderValue, StatusCode};
 use tokio::time::Instant;
 
@@ -9,6 +11,7 @@ use super::super::proxy::{Route, Scp};
 use super::super::request::{Question, Underway};
 use super::super::response::Answer;
 use super::super::selection::History;
+use super::super::tokens::Token;
 use super::super::{Content, Error, Resource, proxy, steps};
 use super::Inner;
 use super::attempt::Attempt;
@@ -47,12 +50,7 @@ impl Inner {
         let mut token_renewed = false;
         loop {
             let resource = moved.as_deref().or(question.resource);
-            let token = match &self.tokens {
-                Some(tokens) if question.service.wants_token() => {
-                    Some(tokens.of(question.service, deadline).await?)
-                }
-                _ => None,
-            };
+            let token = self.token(question, deadline).await?;
             let mut attempt = self.attempt(question, resource, history).await?;
             sent += 1;
             if let Some(steps) = question.observed.steps {
@@ -88,6 +86,30 @@ impl Inner {
                 },
             }
         }
+    }
+
+    /// The token that goes with it, where one has to.
+    async fn token(
+        &self,
+        question: &Question<'_>,
+        deadline: Instant,
+    ) -> Result<Option<Arc<Token>>, Error> {
+        let Some(tokens) = &self.tokens else {
+            return Ok(None);
+        };
+        if !question.service.wants_token() {
+            return Ok(None);
+        }
+        let steps = question.observed.steps;
+        let awaits = |awaits| {
+            if let Some(steps) = steps {
+                steps.awaits_token(awaits);
+            }
+        };
+        awaits(true);
+        let token = tokens.of(question.service, deadline).await?;
+        awaits(false);
+        Ok(Some(token))
     }
 
     /// Chooses whom to send it to, once somebody is there.

@@ -1,0 +1,245 @@
+//! What a binding states: whose it is, and of which addresses.
+
+use std::borrow::Cow;
+use std::net::{Ipv4Addr, Ipv6Addr};
+
+use device::{Gpsi, Supi};
+use ipnet::{AddrParseError, Ipv4Net, Ipv6Net};
+use serde::Deserialize;
+
+use crate::identifiers::{gpsi, supi};
+use crate::sbi::{Error, Fact, Facts, from_json};
+
+/// Whose session was found: a binding names its subscription in at least one way.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum PcfBinding {
+    /// By permanent identifier alone.
+    Supi(Supi),
+    /// By public identifier alone.
+    Gpsi(Gpsi),
+    /// By both.
+    Both {
+        /// The permanent identifier.
+        supi: Supi,
+        /// The public identifier.
+        gpsi: Gpsi,
+    },
+}
+
+impl PcfBinding {
+    /// The permanent identifier, where the BSF told it.
+    pub fn supi(&self) -> Option<&Supi> {
+        match self {
+            Self::Supi(supi) | Self::Both { supi, .. } => Some(supi),
+            Self::Gpsi(_) => None,
+        }
+    }
+
+    /// The public identifier, where the BSF told it.
+    pub fn gpsi(&self) -> Option<&Gpsi> {
+        match self {
+            Self::Gpsi(gpsi) | Self::Both { gpsi, .. } => Some(gpsi),
+            Self::Supi(_) => None,
+        }
+    }
+}
+
+/// Whose session an IPv4 address was found to be, and what the binding says of the address.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Ipv4Binding {
+    /// Whose.
+    pub subscriber: PcfBinding,
+    /// Whether it repeats the address that was asked for. It cannot name another.
+    pub names_address: bool,
+    /// The address space that the address is of.
+    pub ip_domain: Option<Box<str>>,
+}
+
+impl PcfBinding {
+    /// Reads a `PcfBinding` of TS 29.521; `None` where it names no subscriber. For any bytes: a
+    /// value or [`Error::BadAnswer`].
+    pub fn from_json(body: &[u8]) -> Result<Option<Self>, Error> {
+        let json: PcfBindingJson<'_> = from_json(body)?;
+        Self::named(json.supi, json.gpsi)
+    }
+
+    fn named(
+        by_supi: Option<Cow<'_, str>>,
+        by_gpsi: Option<Cow<'_, str>>,
+    ) -> Result<Option<Self>, Error> {
+        Ok(match (supi(by_supi)?, gpsi(by_gpsi)?) {
+            (Some(supi), Some(gpsi)) => Some(Self::Both { supi, gpsi }),
+            (Some(supi), None) => Some(Self::Supi(supi)),
+            (None, Some(gpsi)) => Some(Self::Gpsi(gpsi)),
+            (None, None) => None,
+        })
+    }
+}
+
+/// A binding that names its subscriber. Addresses are kept as they came: only those of the kind that
+/// was asked for have to be understood.
+pub(super) struct Session {
+    subscriber: PcfBinding,
+    ipv4_addr: Option<Box<str>>,
+    ipv4_routes: Vec<Box<str>>,
+    ip_domain: Option<Box<str>>,
+    ipv6_prefix: Option<Box<str>>,
+    add_ipv6_prefixes: Vec<Box<str>>,
+    ipv6_routes: Vec<Box<str>>,
+}
+
+impl Session {
+    /// `None` where it names no subscriber.
+    pub(super) fn read(json: PcfBindingJson<'_>) -> Result<Option<Self>, Error> {
+        let Some(subscriber) = PcfBinding::named(json.supi, json.gpsi)? else {
+            return Ok(None);
+        };
+        let boxed = |text: Cow<'_, str>| text.into_owned().into_boxed_str();
+        let one = |member: Option<Cow<'_, str>>| member.map(boxed);
+        let all = |member: Option<Vec<Cow<'_, str>>>| {
+            let member = member.unwrap_or_default();
+            member.into_iter().map(boxed).collect()
+        };
+        Ok(Some(Self {
+            subscriber,
+            ipv4_addr: one(json.ipv4_addr),
+            ipv4_routes: all(json.ipv4_frame_route_list),
+            ip_domain: one(json.ip_domain),
+            ipv6_prefix: one(json.ipv6_prefix),
+            add_ipv6_prefixes: all(json.add_ipv6_prefixes),
+            ipv6_routes: all(json.ipv6_frame_route_list),
+        }))
+    }
+
+    /// As the session of this address in this address space, which a binding of another one cannot
+    /// be.
+    pub(super) fn of(
+        self,
+        address: Ipv4Addr,
+        ip_domain: Option<&str>,
+    ) -> Result<Ipv4Binding, Error> {
+        if let (Some(asked), Some(stated)) = (ip_domain, self.ip_domain.as_deref())
+            && asked != stated
+        {
+            return Err(Error::BadAnswer);
+        }
+        let own = self.ipv4_addr.as_deref().map(str::parse::<Ipv4Addr>);
+        let own = own.transpose().map_err(|_| Error::BadAnswer)?;
+        let routes = self.ipv4_routes.iter();
+        let stated = own
+            .map(|own| Ok(Ipv4Net::from(own)))
+            .into_iter()
+            .chain(routes.map(|route| route.parse()));
+        holds(stated, |net| net.contains(&address))?;
+        Ok(Ipv4Binding {
+            subscriber: self.subscriber,
+            names_address: own == Some(address),
+            ip_domain: self.ip_domain,
+        })
+    }
+
+    /// As the session that this address is in, whatever the length of the prefix that it was asked
+    /// for with.
+    pub(super) fn holding(self, address: Ipv6Addr) -> Result<PcfBinding, Error> {
+        let own = self.ipv6_prefix.iter().chain(&self.add_ipv6_prefixes);
+        let stated = own.chain(&self.ipv6_routes).map(|prefix| ipv6_net(prefix));
+        holds(stated, |net| net.contains(&address))?;
+        Ok(self.subscriber)
+    }
+}
+
+/// Where a binding states addresses, one of them has to hold the one that was asked for: its own, or
+/// a network behind the device (framed routes, TS 23.501 5.6.14).
+fn holds<N>(
+    stated: impl Iterator<Item = Result<N, AddrParseError>>,
+    is_in: impl Fn(&N) -> bool,
+) -> Result<(), Error> {
+    let mut stated = stated.peekable();
+    if stated.peek().is_none() {
+        return Ok(());
+    }
+    for net in stated {
+        if is_in(&net.map_err(|_| Error::BadAnswer)?) {
+            return Ok(());
+        }
+    }
+    Err(Error::BadAnswer)
+}
+
+/// An `Ipv6Prefix` of TS 29.571; an address alone is one of its own.
+fn ipv6_net(text: &str) -> Result<Ipv6Net, AddrParseError> {
+    let address = || text.parse::<Ipv6Addr>().ok();
+    text.parse()
+        .or_else(|error| address().map(Ipv6Net::from).ok_or(error))
+}
+
+impl Facts for Session {
+    fn facts(&self) -> Vec<Fact> {
+        let (supi, gpsi) = (self.subscriber.supi(), self.subscriber.gpsi());
+        let whose = [
+            supi.map(|supi| Fact::personal("supi", supi.reveal())),
+            gpsi.map(|gpsi| Fact::personal("gpsi", gpsi.reveal())),
+        ];
+        let (ipv4_addr, ipv6_prefix) = (&self.ipv4_addr, &self.ipv6_prefix);
+        let addresses = [
+            ("ipv4Addr", ipv4_addr.as_slice()),
+            ("ipv6Prefix", ipv6_prefix.as_slice()),
+            ("addIpv6Prefixes", &self.add_ipv6_prefixes),
+            ("ipv4FrameRouteList", &self.ipv4_routes),
+            ("ipv6FrameRouteList", &self.ipv6_routes),
+        ];
+        let addresses = addresses
+            .into_iter()
+            .flat_map(|(name, all)| all.iter().map(move |one| Fact::personal(name, one)));
+        let domain = self.ip_domain.as_ref();
+        let domain = domain.map(|domain| Fact::plain("ipDomain", domain));
+        let whose = whose.into_iter().flatten();
+        whose.chain(addresses).chain(domain).collect()
+    }
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct PcfBindingJson<'a> {
+    #[serde(borrow)]
+    supi: Option<Cow<'a, str>>,
+    #[serde(borrow)]
+    gpsi: Option<Cow<'a, str>>,
+    #[serde(borrow)]
+    ipv4_addr: Option<Cow<'a, str>>,
+    #[serde(borrow)]
+    ipv4_frame_route_list: Option<Vec<Cow<'a, str>>>,
+    #[serde(borrow)]
+    ip_domain: Option<Cow<'a, str>>,
+    #[serde(borrow)]
+    ipv6_prefix: Option<Cow<'a, str>>,
+    #[serde(borrow)]
+    add_ipv6_prefixes: Option<Vec<Cow<'a, str>>>,
+    #[serde(borrow)]
+    ipv6_frame_route_list: Option<Vec<Cow<'a, str>>>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    proptest::proptest! {
+        #[test]
+        fn any_bytes_are_a_binding_or_an_error(body: Vec<u8>) {
+            let _ = PcfBinding::from_json(&body);
+        }
+
+        #[test]
+        fn any_identifiers_are_read_or_refused(supi in ".{0,30}", gpsi in ".{0,30}") {
+            let body = serde_json::json!({"supi": supi, "gpsi": gpsi}).to_string();
+            let known = Supi::parse(&supi).is_ok() && Gpsi::parse(&gpsi).is_ok();
+            proptest::prop_assert_eq!(PcfBinding::from_json(body.as_bytes()).is_ok(), known);
+        }
+    }
+
+    #[test]
+    fn deep_nesting_is_an_error_and_no_overflow() {
+        let body = [br#"{"x":"#.as_slice(), &b"[".repeat(200_000)].concat();
+        assert_eq!(PcfBinding::from_json(&body), Err(Error::BadAnswer));
+    }
+}
