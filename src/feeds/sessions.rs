@@ -185,8 +185,16 @@ impl Sessions {
     /// Something was told that is lost to us.
     pub(super) fn miss(&self) {
         self.metrics.event(FEED, Event::Unusable);
-        self.table.distrust(self.part);
-        self.gap.cancel();
+        self.distrust();
+    }
+
+    /// Something may have been told that is lost to us.
+    pub(super) fn distrust(&self) {
+        // Once is enough, and the table is locked for it.
+        if !self.gap.is_cancelled() {
+            self.table.distrust(self.part);
+            self.gap.cancel();
+        }
     }
 
     fn apply_all(&self, events: &[Told]) {
