@@ -59,6 +59,13 @@ impl Table {
         claim.owner().filter(|_| !may_hold_others)
     }
 
+    pub(super) fn knows(&self, part: Part, subscription: &UeId, pdu_session_id: u8) -> bool {
+        let mut slots = self
+            .store
+            .of_session(subscription, pdu_session_id, part.smf);
+        slots.any(|slot| self.store.get(slot).is_some_and(|it| it.part() == part))
+    }
+
     pub(super) fn session_with(&self, part: Part, addresses: &Addresses) -> Option<(UeId, u8)> {
         let by_ipv4 = addresses.ipv4.as_ref().into_iter().flat_map(|ipv4| {
             let ip_domain = ipv4.ip_domain.as_deref();

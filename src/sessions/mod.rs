@@ -136,6 +136,11 @@ impl SessionTable {
         self.write().apply(part, event)
     }
 
+    /// Whether this subscription at an SMF told of the session, be it of its end.
+    pub fn knows(&self, part: Part, subscription: &UeId, pdu_session_id: u8) -> bool {
+        self.read().knows(part, subscription, pdu_session_id)
+    }
+
     /// Whose session this subscription at an SMF told of that has one of these addresses, and which
     /// of theirs it is; `None` where none has, or several have.
     pub fn session_with(&self, part: Part, addresses: &Addresses) -> Option<(UeId, u8)> {
