@@ -41,7 +41,7 @@ mod tokens;
 pub use api_root::{ApiRoot, InvalidApiRoot};
 pub use client::Client;
 pub use error::Error;
-pub use instance::{IdentityRange, Instance, Serves};
+pub use instance::{IdentityRange, Instance, Listed, Serves};
 pub use metrics::{Metrics, NfType};
 pub use proxy::{Delegation, Route, Scp};
 pub use service::{ServiceName, Services};

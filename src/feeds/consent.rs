@@ -104,7 +104,10 @@ impl Covering {
             tokio::select! {
                 () = stop.cancelled() => break,
                 // One that is not due: a UDM that forgot one has forgotten all.
-                _ = looks.tick() => self.look_at_next(Instant::now()).await,
+                _ = looks.tick() => {
+                    self.look_at_next(Instant::now()).await;
+                    self.go_on();
+                }
                 () = tokio::time::sleep_until(due.unwrap_or(not_before)), if due.is_some() => {
                     self.look_at_next(Instant::now()).await;
                 }
@@ -140,7 +143,7 @@ impl Covering {
             .udm
             .subscribe_consent(&supi, self.nf_instance_id, &wanted, deadline)
             .await?;
-        if !self.feed.is_live() {
+        if self.covered.is_empty() && !self.feed.is_live() {
             self.feed.begin();
         }
         let (now, granted) = (Instant::now(), self.granted(subscription.expires));
@@ -154,6 +157,16 @@ impl Covering {
         self.look_later(supi, now + granted / 2);
         self.upkeep.metrics.begun(FEED);
         Ok(())
+    }
+
+    /// Takes the feed up again where a word may have been lost and the subscriptions hold: what is
+    /// asked for from now on is as new as that word. Not before the short time of what was believed
+    /// until then is over, which a new life would cut: whoever makes us lose words again and again
+    /// would have everything asked for anew each time.
+    fn go_on(&self) {
+        if !self.covered.is_empty() && !self.in_doubt && self.feed.has_settled() {
+            self.feed.begin();
+        }
     }
 
     /// For how long a subscription is granted: never longer than it is asked for.

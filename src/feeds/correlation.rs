@@ -1,7 +1,8 @@
 //! The names that we give subscriptions. A notification under another one is nobody's.
 
+use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use adapters::nrf::Notifications;
 use device::Supi;
@@ -16,8 +17,15 @@ use super::sessions::Sessions;
 /// Subscriptions by the names that we gave them.
 #[derive(Default)]
 pub(super) struct Registry {
-    given: RwLock<HashMap<u32, Given>>,
+    names: RwLock<Names>,
     next: AtomicU32,
+}
+
+#[derive(Default)]
+struct Names {
+    given: HashMap<u32, Given>,
+    /// Those of subscriptions that are about no single subscriber, which are few.
+    about_all: BTreeSet<u32>,
 }
 
 struct Given {
@@ -56,12 +64,9 @@ impl Correlation {
 
 impl Drop for Correlation {
     fn drop(&mut self) {
-        let mut given = self
-            .registry
-            .given
-            .write()
-            .unwrap_or_else(PoisonError::into_inner);
-        given.remove(&self.place);
+        let mut names = self.registry.write();
+        names.given.remove(&self.place);
+        names.about_all.remove(&self.place);
     }
 }
 
@@ -70,15 +75,19 @@ impl Registry {
     pub(super) fn give(self: &Arc<Self>, receiver: Receiver) -> Correlation {
         let mut secret: Secret = [0; 32];
         Uuid::new_v4().simple().encode_lower(&mut secret);
-        let mut given = self.given.write().unwrap_or_else(PoisonError::into_inner);
+        let mut names = self.write();
         // Counted round, a number may still be in use.
         let place = loop {
             let place = self.next.fetch_add(1, Ordering::Relaxed);
-            if !given.contains_key(&place) {
+            if !names.given.contains_key(&place) {
                 break place;
             }
         };
-        given.insert(place, Given { secret, receiver });
+        if !matches!(receiver, Receiver::Consent(..)) {
+            names.about_all.insert(place);
+        }
+        names.given.insert(place, Given { secret, receiver });
+        drop(names);
         Correlation {
             registry: self.clone(),
             place,
@@ -91,8 +100,23 @@ impl Registry {
     pub(super) fn receiver(&self, name: &str) -> Option<Receiver> {
         let (place, secret) = name.split_once('-')?;
         let place = u32::from_str_radix(place, 16).ok()?;
-        let given = self.given.read().unwrap_or_else(PoisonError::into_inner);
-        let given = given.get(&place)?;
+        let names = self.read();
+        let given = names.given.get(&place)?;
         bool::from(given.secret.as_slice().ct_eq(secret.as_bytes())).then(|| given.receiver.clone())
+    }
+
+    /// Whom notifications are for that are about no single subscriber.
+    pub(super) fn receivers_about_all(&self) -> Vec<Receiver> {
+        let names = self.read();
+        let given = names.about_all.iter().filter_map(|it| names.given.get(it));
+        given.map(|given| given.receiver.clone()).collect()
+    }
+
+    fn read(&self) -> RwLockReadGuard<'_, Names> {
+        self.names.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn write(&self) -> RwLockWriteGuard<'_, Names> {
+        self.names.write().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -106,6 +106,11 @@ impl Reported {
     /// Something was told that is lost to us.
     pub(super) fn miss(&self) {
         self.metrics.event(FEED, Event::Unusable);
+        self.distrust();
+    }
+
+    /// Something may have been told that is lost to us.
+    pub(super) fn distrust(&self) {
         self.turn.miss();
     }
 

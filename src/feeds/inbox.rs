@@ -3,7 +3,8 @@
 use std::sync::Arc;
 
 use super::correlation::{Receiver, Registry};
-use super::metrics::{Event, FeedMetrics};
+use super::metrics::{Event, FeedMetrics, Loss};
+use crate::lookup::feed::Feed;
 
 pub use super::metrics::FeedName;
 
@@ -11,6 +12,8 @@ pub use super::metrics::FeedName;
 pub struct Inbox {
     registry: Arc<Registry>,
     metrics: Arc<FeedMetrics>,
+    /// Absent where nobody is to tell of consent.
+    consent: Option<Arc<Feed>>,
 }
 
 /// A name that we gave, which is whom a notification is for.
@@ -29,8 +32,16 @@ pub enum Unreceived {
 }
 
 impl Inbox {
-    pub(super) fn new(registry: Arc<Registry>, metrics: Arc<FeedMetrics>) -> Self {
-        Self { registry, metrics }
+    pub(super) fn new(
+        registry: Arc<Registry>,
+        metrics: Arc<FeedMetrics>,
+        consent: Option<Arc<Feed>>,
+    ) -> Self {
+        Self {
+            registry,
+            metrics,
+            consent,
+        }
     }
 
     /// Whom a notification of this feed under this name is for: nobody, unless we gave the name.
@@ -53,6 +64,28 @@ impl Inbox {
             Receiver::Equipment(reported) => reported.miss(),
             // Whatever it said, the core is asked.
             Receiver::Consent(told, supi) => told.receive(supi),
+        }
+    }
+
+    /// Somebody was turned away before a word was heard of him. It may have been the core, with a
+    /// word for whichever feed, and no certificate or token that we would have asked for says that
+    /// it was not: nothing that was told is relied on, until it was told or asked for anew.
+    ///
+    /// Costs next to nothing the second time: who floods the listener takes the feeds away, and
+    /// neither makes us subscribe anew more often than any gap does, nor empties a memory.
+    pub fn turned_away(&self) {
+        for receiver in self.registry.receivers_about_all() {
+            match receiver {
+                Receiver::Instances(notifications) => notifications.missed(),
+                Receiver::Sessions(sessions) => sessions.distrust(),
+                Receiver::Equipment(reported) => reported.distrust(),
+                // There would be one for each subscriber.
+                Receiver::Consent(..) => {}
+            }
+        }
+        if self.consent.as_ref().is_some_and(|feed| feed.end()) {
+            self.metrics.lost(FeedName::Consent, Loss::Gap);
+            tracing::warn!("a connection was turned away: short lifetimes of consent hold");
         }
     }
 

@@ -87,7 +87,9 @@ impl Feeds {
         metrics: Arc<FeedMetrics>,
     ) -> (Self, Inbox) {
         let registry = Arc::new(Registry::default());
-        let inbox = Inbox::new(registry.clone(), metrics.clone());
+        let consent = changes.consent.as_ref();
+        let consent = consent.map(|changes| changes.feed.clone());
+        let inbox = Inbox::new(registry.clone(), metrics.clone(), consent);
         let feeds = Self {
             changes,
             tellers,

@@ -2,7 +2,7 @@
 
 use std::net::Ipv4Addr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use adapters::sbi::Error;
@@ -44,6 +44,8 @@ pub(super) struct Sessions {
     metrics: Arc<FeedMetrics>,
     /// Counts what was heard.
     heard: AtomicU64,
+    /// Whether sessions begin by public names alone: then they end by them as well.
+    begin_by_gpsi: AtomicBool,
     /// Cancelled when something was told that is lost to us.
     gap: CancellationToken,
 }
@@ -98,6 +100,7 @@ impl SessionFeed {
             domains: self.domains.clone(),
             metrics: upkeep.metrics.clone(),
             heard: AtomicU64::new(0),
+            begin_by_gpsi: AtomicBool::new(false),
             gap: CancellationToken::new(),
         });
         let receiver = Receiver::Sessions(sessions.clone());
@@ -185,8 +188,16 @@ impl Sessions {
     /// Something was told that is lost to us.
     pub(super) fn miss(&self) {
         self.metrics.event(FEED, Event::Unusable);
-        self.table.distrust(self.part);
-        self.gap.cancel();
+        self.distrust();
+    }
+
+    /// Something may have been told that is lost to us.
+    pub(super) fn distrust(&self) {
+        // Once is enough, and the table is locked for it.
+        if !self.gap.is_cancelled() {
+            self.table.distrust(self.part);
+            self.gap.cancel();
+        }
     }
 
     fn apply_all(&self, events: &[Told]) {
@@ -197,8 +208,8 @@ impl Sessions {
 
     fn apply(&self, told: &Told) {
         let Some((subscription, pdu_session_id)) = self.session_of(told) else {
-            // Of a session that begins for nobody, nobody is answered; one that ends for nobody
-            // would be answered for ever.
+            // Of a session that begins for nobody, nobody is answered; one that ends or moves for
+            // nobody whom we know would be answered for ever.
             match told.change {
                 SessionChange::Established(_) => self.metrics.event(FEED, Event::Unusable),
                 SessionChange::Released(_) | SessionChange::AddressChanged { .. } => self.miss(),
@@ -215,18 +226,33 @@ impl Sessions {
         self.metrics.event(FEED, applied.into());
     }
 
-    /// Whose session it is, and which of theirs. Where the SMF names nobody, it is the session that
-    /// has the address which it had.
+    /// Whose session it is, and which of theirs. Where the SMF names nobody, or somebody by a public
+    /// name alone of whom it told no session, it is the session that has the address which it had.
     fn session_of(&self, told: &Told) -> Option<(UeId, u8)> {
-        if let Some(ue_id) = &told.ue_id {
-            // An SMF that does not tell sessions apart has one of each subscription.
-            return Some((ue_id.clone(), told.pdu_session_id.unwrap_or(0)));
-        }
-        let had = match &told.change {
-            SessionChange::Released(had) => had,
-            SessionChange::AddressChanged { removed, .. } => removed,
-            SessionChange::Established(_) => return None,
+        // An SMF that does not tell sessions apart has one of each subscription.
+        let pdu_session_id = told.pdu_session_id.unwrap_or(0);
+        let named = told.ue_id.clone().map(|ue_id| (ue_id, pdu_session_id));
+        let had = match (&told.change, &told.ue_id) {
+            (_, Some(UeId::Supi(_))) => return named,
+            (SessionChange::Established(_), by_gpsi) => {
+                if by_gpsi.is_some() {
+                    self.begin_by_gpsi.store(true, Ordering::Relaxed);
+                }
+                return named;
+            }
+            (SessionChange::Released(had), _) => had,
+            (SessionChange::AddressChanged { removed, .. }, _) => removed,
         };
+        if let Some((ue_id, pdu_session_id)) = &named
+            && self.table.knows(self.part, ue_id, *pdu_session_id)
+        {
+            return named;
+        }
+        self.session_that_had(told, had)
+            .or_else(|| named.filter(|_| self.begin_by_gpsi.load(Ordering::Relaxed)))
+    }
+
+    fn session_that_had(&self, told: &Told, had: &UeAddresses) -> Option<(UeId, u8)> {
         let had = self.domains.addresses(told, had);
         let (subscription, pdu_session_id) = self.table.session_with(self.part, &had)?;
         let same = told

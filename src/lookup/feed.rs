@@ -156,6 +156,12 @@ impl Feed {
         self.state().live
     }
 
+    /// Whether it broke, and nothing that it covered is believed any more.
+    pub fn has_settled(&self) -> bool {
+        let State { live, broke, .. } = self.state();
+        !live && now() >= broke.saturating_add(milliseconds(self.grace))
+    }
+
     /// The life that something belongs to which is asked for now.
     pub(super) fn life(&self) -> Life {
         let State { life, live, .. } = self.state();
@@ -223,10 +229,11 @@ mod tests {
         let until = Until::new(LONG, feed.life());
         pass(LONG / 2).await;
         assert!(until.is_ahead(Some(&feed)));
+        assert!(!feed.has_settled());
         assert!(feed.end());
         assert!(!feed.end());
         pass(SHORT / 2).await;
-        assert!(until.is_ahead(Some(&feed)));
+        assert!(until.is_ahead(Some(&feed)) && !feed.has_settled());
         // A second end is none.
         feed.end();
         // The next life does not know what happened in between.
@@ -235,6 +242,9 @@ mod tests {
         pass(SHORT / 2).await;
         assert!(!until.is_ahead(Some(&feed)));
         assert!(Until::new(LONG, feed.life()).is_ahead(Some(&feed)));
+        feed.end();
+        pass(SHORT).await;
+        assert!(feed.has_settled());
     }
 
     #[tokio::test(start_paused = true)]

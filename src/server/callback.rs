@@ -133,11 +133,14 @@ impl CallbackServer {
                 () = stop.cancelled() => break,
             };
             let Ok((stream, _)) = accepted else {
+                // Whoever it was, or who waits meanwhile, may give up.
+                callbacks.inbox.turned_away();
                 tokio::time::sleep(ACCEPT_PAUSE).await;
                 continue;
             };
             let Some(place) = places.take() else {
                 self.server_metrics.shed_connections.inc();
+                callbacks.inbox.turned_away();
                 continue;
             };
             let connection = Connection {

@@ -6,7 +6,7 @@ use device::UeId;
 
 use super::Part;
 use super::event::Addresses;
-use super::slots::Session;
+use super::slots::{Session, State};
 use super::table::Table;
 
 /// What a session has at least of its own (TS 23.501 5.8.2.2.3). One that is shorter is delegated,
@@ -17,7 +17,8 @@ const OWN_PREFIX: u8 = 64;
 enum Claim {
     /// No SMF told of it.
     Unheard,
-    /// Several have it, or whoever does was told of by an SMF whose word does not count.
+    /// Several have it, or whoever does was told of by an SMF whose word does not count, or may have
+    /// lost it.
     InDoubt,
     /// This subscription.
     Of(UeId),
@@ -58,6 +59,13 @@ impl Table {
         claim.owner().filter(|_| !may_hold_others)
     }
 
+    pub(super) fn knows(&self, part: Part, subscription: &UeId, pdu_session_id: u8) -> bool {
+        let mut slots = self
+            .store
+            .of_session(subscription, pdu_session_id, part.smf);
+        slots.any(|slot| self.store.get(slot).is_some_and(|it| it.part() == part))
+    }
+
     pub(super) fn session_with(&self, part: Part, addresses: &Addresses) -> Option<(UeId, u8)> {
         let by_ipv4 = addresses.ipv4.as_ref().into_iter().flat_map(|ipv4| {
             let ip_domain = ipv4.ip_domain.as_deref();
@@ -73,7 +81,7 @@ impl Table {
         });
         let mut found = None;
         for (slot, session) in by_ipv4.chain(by_prefix) {
-            if session.part() != part {
+            if session.part() != part || session.state != State::Live {
                 continue;
             }
             let this = Some((self.store.owner(slot, session)?, session.pdu_session_id));
@@ -88,18 +96,21 @@ impl Table {
     /// The one subscription among those who have an address, by the word of SMFs that counts.
     fn only_one<'a>(&'a self, claims: impl Iterator<Item = (u32, &'a Session)>) -> Claim {
         let mut claim = Claim::Unheard;
+        let mut is_sure = false;
         let mut found: Option<(u32, &Session)> = None;
         for (slot, session) in claims {
             claim = Claim::InDoubt;
             if !self.smfs.vouch_for(session) {
                 continue;
             }
+            is_sure |= session.state == State::Live;
             match found {
                 None => found = Some((slot, session)),
                 Some(first) if self.store.same_owner(first, (slot, session)) => {}
                 Some(_) => return Claim::InDoubt,
             }
         }
+        let found = found.filter(|_| is_sure);
         match found.and_then(|(slot, session)| self.store.owner(slot, session)) {
             Some(owner) => Claim::Of(owner),
             None => claim,

@@ -11,7 +11,9 @@
 //! - Sessions are told apart by SMF, subscription and PDU session id; of two words about one the
 //!   later by the SMF's own clock counts. Clocks of different SMFs are never compared: an address
 //!   that two of them claim for different subscriptions is nobody's until one of them lets it go.
-//! - What is in doubt is not answered. There is always the BSF to ask.
+//! - What is in doubt is not answered. There is always the BSF to ask. An address that a word takes
+//!   from a session or brings to it which is not later than the last one stays with it, in doubt,
+//!   until a later one: nobody else is answered in its place.
 //!
 //! | module | what it is |
 //! |---|---|
@@ -132,6 +134,11 @@ impl SessionTable {
     /// Keeps the table in step with one event.
     pub fn apply(&self, part: Part, event: &SessionEvent) -> Applied {
         self.write().apply(part, event)
+    }
+
+    /// Whether this subscription at an SMF told of the session, be it of its end.
+    pub fn knows(&self, part: Part, subscription: &UeId, pdu_session_id: u8) -> bool {
+        self.read().knows(part, subscription, pdu_session_id)
     }
 
     /// Whose session this subscription at an SMF told of that has one of these addresses, and which

@@ -32,6 +32,9 @@ pub(super) enum State {
     Free,
     /// A session.
     Live,
+    /// Addresses that a session may have or not: nobody is answered with them, nor with whoever has a
+    /// shorter prefix or the same address in another domain.
+    Doubted,
     /// It ended: kept for a while, for a word about it that comes late.
     Released,
 }

@@ -7,7 +7,7 @@ use hashbrown::HashMap;
 
 use super::ends::Ends;
 use super::event::{Addresses, Change, SessionEvent};
-use super::held::{Held, PREFIXES_MOST};
+use super::held::{Held, Ipv4, Prefix};
 use super::slots::{DomainId, Session, State};
 use super::smfs::Smfs;
 use super::store::Store;
@@ -102,14 +102,17 @@ impl Table {
             return self.set(word, time, &told, false);
         };
         match time.cmp(&last.time) {
-            Ordering::Less => Applied::Outdated,
             Ordering::Greater => self.set(word, time, &told, false),
-            // Of an end and a beginning at the same time nobody knows which came first.
-            Ordering::Equal if last.released || last.narrowed => Applied::Outdated,
-            Ordering::Equal => {
+            Ordering::Less if last.released => Applied::Outdated,
+            Ordering::Equal if !last.released && !last.narrowed => {
                 let mut held = self.held(word);
                 let agree = held.join(told);
                 self.set(word, time, &held, !agree)
+            }
+            Ordering::Less | Ordering::Equal => {
+                let mut held = self.held(word);
+                held.doubt_added(&told);
+                self.set_in_doubt(word, last, &held)
             }
         }
     }
@@ -131,26 +134,36 @@ impl Table {
         Applied::Done
     }
 
-    /// What is taken away can only make the table say less, so it is done even when it is told late.
     fn moved(&mut self, word: &Word<'_>, added: &Addresses, removed: &Addresses) -> Applied {
         let (added, removed) = (self.hold(added), self.hold(removed));
         let narrows = !removed.is_empty();
         // What another subscription at the SMF told of the session does not count.
         let mut held = word.last.map_or_else(Held::default, |_| self.held(word));
-        held.take_away(&removed);
         let time = word.event.time;
         let Some(last) = word.last.filter(|last| time <= last.time) else {
+            held.take_away(&removed);
             held.add(added);
             return self.set(word, time, &held, narrows);
         };
-        if last.released {
+        if last.released && time < last.time {
             return Applied::Outdated;
         }
-        if time == last.time && !last.narrowed {
+        held.doubt_removed(&removed);
+        if time == last.time && !last.released && !last.narrowed {
             let agree = held.join(added);
             return self.set(word, time, &held, narrows || !agree);
         }
-        match self.set(word, last.time, &held, last.narrowed) {
+        held.doubt_added(&added);
+        self.set_in_doubt(word, last, &held)
+    }
+
+    /// Takes in a word that is not later than the last one, so that nobody knows what holds. Its
+    /// addresses stay in the table, in doubt: as if nobody had them, whoever has a shorter prefix or
+    /// the same address in another domain would be answered in the place of the session.
+    fn set_in_doubt(&mut self, word: &Word<'_>, last: LastWord, held: &Held) -> Applied {
+        // Of an end and a beginning at the same time nobody knows which came first either.
+        let narrowed = last.narrowed || last.released;
+        match self.set(word, last.time, held, narrowed) {
             Applied::Done => Applied::Outdated,
             applied => applied,
         }
@@ -159,15 +172,18 @@ impl Table {
     /// These are the addresses of the session from now on.
     fn set(&mut self, word: &Word<'_>, time: i64, held: &Held, narrowed: bool) -> Applied {
         self.remove_all(&word.known);
-        let ipv4 = std::iter::once(held.ipv4);
-        let prefixes = held.prefixes.iter().copied().map(Some);
-        // The IPv4 address shares a slot with the first prefix.
-        let slots = prefixes.len().max(1);
-        let both = ipv4
-            .chain(std::iter::repeat(None))
-            .zip(prefixes.chain(std::iter::repeat(None)));
-        for (ipv4, prefix) in both.take(slots) {
+        let doubted = &held.doubted;
+        if doubted.are_too_many {
+            self.smfs.set_incomplete(word.part);
+        }
+        // Without an address it is there as well.
+        let sure = side_by_side(held.ipv4.as_slice(), &held.prefixes, 1);
+        let doubted = side_by_side(&doubted.ipv4, &doubted.prefixes, 0);
+        let sure = sure.map(|addresses| (State::Live, addresses));
+        let doubted = doubted.map(|addresses| (State::Doubted, addresses));
+        for (state, (ipv4, prefix)) in sure.chain(doubted) {
             let mut session = word.session(time);
+            session.state = state;
             session.narrowed = narrowed;
             (session.ipv4, session.ip_domain) = ipv4.unwrap_or((0, DomainId::UNKNOWN));
             session.set_prefix(prefix);
@@ -183,31 +199,36 @@ impl Table {
         Applied::Done
     }
 
-    /// All addresses that a session has.
+    /// All addresses that a session has, or may have.
     fn held(&self, word: &Word<'_>) -> Held {
-        let sessions = || word.known.iter().filter_map(|slot| self.store.get(*slot));
-        Held {
-            ipv4: sessions()
-                .find(|session| session.ipv4 != 0)
-                .map(|session| (session.ipv4, session.ip_domain)),
-            prefixes: sessions().filter_map(Session::prefix).collect(),
+        let mut held = Held::default();
+        for session in word.known.iter().filter_map(|slot| self.store.get(*slot)) {
+            let ipv4 = (session.ipv4 != 0).then_some((session.ipv4, session.ip_domain));
+            match session.state {
+                State::Live => {
+                    held.ipv4 = held.ipv4.or(ipv4);
+                    held.prefixes.extend(session.prefix());
+                }
+                State::Doubted => {
+                    held.doubted.ipv4.extend(ipv4);
+                    held.doubted.prefixes.extend(session.prefix());
+                }
+                State::Free | State::Released => {}
+            }
         }
+        held
     }
 
     fn hold(&mut self, addresses: &Addresses) -> Held {
-        let ipv4 = addresses.ipv4.as_ref();
-        Held {
-            ipv4: ipv4.map(|ipv4| {
-                let ip_domain = self.ip_domain(ipv4.ip_domain.as_deref());
-                (ipv4.address.to_bits(), ip_domain)
-            }),
-            prefixes: addresses
-                .ipv6
-                .iter()
-                .map(|prefix| (prefix.network().to_bits(), prefix.prefix_len()))
-                .take(PREFIXES_MOST)
-                .collect(),
-        }
+        let ipv4 = addresses.ipv4.as_ref().map(|ipv4| {
+            let ip_domain = self.ip_domain(ipv4.ip_domain.as_deref());
+            (ipv4.address.to_bits(), ip_domain)
+        });
+        let prefixes = addresses.ipv6.iter();
+        Held::of(
+            ipv4,
+            prefixes.map(|prefix| (prefix.network().to_bits(), prefix.prefix_len())),
+        )
     }
 
     /// Makes room for another end. One that is forgotten while its SMF reports could be followed by
@@ -287,4 +308,14 @@ impl Word<'_> {
             time,
         )
     }
+}
+
+/// An IPv4 address shares a slot with a prefix; at least so many slots.
+fn side_by_side(
+    ipv4: &[Ipv4],
+    prefixes: &[Prefix],
+    least: usize,
+) -> impl Iterator<Item = (Option<Ipv4>, Option<Prefix>)> {
+    let slots = ipv4.len().max(prefixes.len()).max(least);
+    (0..slots).map(|place| (ipv4.get(place).copied(), prefixes.get(place).copied()))
 }

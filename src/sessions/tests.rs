@@ -431,6 +431,134 @@ fn of_two_words_of_one_time_what_is_sure_is_believed() {
     assert_eq!(who6(&table, "2001:db8:1::1"), Some(subscriber(0)));
 }
 
+/// The neighbour has a shorter prefix, and the same IPv4 address in another domain.
+#[test]
+fn nobody_is_answered_in_the_place_of_an_address_in_doubt() {
+    let moved = |added: &Addresses, removed: &Addresses| Change::Moved {
+        added: added.clone(),
+        removed: removed.clone(),
+    };
+    let established = |addresses: &Addresses| Change::Established(addresses.clone());
+    let nothing = Addresses::default();
+    let with_prefix = |last, prefix| Addresses {
+        ipv6: prefixes(&[prefix]).ipv6,
+        ..only_ipv4(last)
+    };
+    let ours = with_prefix(1, "2001:db8:1:7::/64");
+    let mut twice = ours.clone();
+    twice.ipv6.extend(ours.ipv6.clone());
+    let others = with_prefix(2, "2001:db8:2::/64");
+    let neighbours = Addresses {
+        ipv4: Some(ipv4(1, Some("nat-b"))),
+        ipv6: prefixes(&["2001:db8:1::/48"]).ipv6,
+    };
+    for (case, told) in [
+        (
+            "taken away late",
+            vec![(10, established(&ours)), (9, moved(&nothing, &ours))],
+        ),
+        (
+            "taken away late after it was told twice",
+            vec![(10, established(&twice)), (9, moved(&nothing, &ours))],
+        ),
+        (
+            "taken away at the same time",
+            vec![(10, established(&ours)), (10, moved(&nothing, &ours))],
+        ),
+        (
+            "brought late, to a session that moved",
+            vec![(10, moved(&others, &nothing)), (9, moved(&ours, &nothing))],
+        ),
+        (
+            "a beginning that was overtaken by a move",
+            vec![(10, moved(&others, &nothing)), (9, established(&ours))],
+        ),
+        (
+            "brought and taken at the same time",
+            vec![(10, moved(&nothing, &ours)), (10, moved(&ours, &nothing))],
+        ),
+        (
+            "a beginning at the time of the end",
+            vec![(10, Change::Released), (10, established(&ours))],
+        ),
+        (
+            "a move at the time of the end",
+            vec![(10, Change::Released), (10, moved(&ours, &nothing))],
+        ),
+    ] {
+        let (table, parts) = table(2);
+        table.apply(parts[1], &event(1, 1, established(&neighbours)));
+        let ask = || {
+            (
+                table.by_ipv4(Ipv4Addr::new(10, 45, 0, 1), None),
+                who6(&table, "2001:db8:1:7::1"),
+            )
+        };
+        let neighbour = (Some(subscriber(1)), Some(subscriber(1)));
+        assert_eq!(ask(), neighbour, "{case}");
+        for (time, change) in told {
+            table.apply(parts[0], &event(0, time, change));
+        }
+        assert_eq!(ask(), (None, None), "{case}");
+        // What is in doubt may be another one's: of whoever says so, one is right.
+        table.apply(parts[1], &event(2, 1, established(&ours)));
+        assert_eq!((who(&table, 1), ask().1), (None, None), "{case}");
+        table.apply(parts[1], &event(2, 2, Change::Released));
+        for (time, change, answered) in [
+            (20, moved(&others, &nothing), (Some(subscriber(1)), None)),
+            (21, moved(&nothing, &ours), neighbour.clone()),
+            (22, established(&ours), (None, Some(subscriber(0)))),
+            (21, moved(&nothing, &ours), (None, None)),
+            (23, established(&others), neighbour.clone()),
+            (22, moved(&ours, &nothing), (None, None)),
+            (24, Change::Released, neighbour.clone()),
+        ] {
+            table.apply(parts[0], &event(0, time, change));
+            assert_eq!(ask(), answered, "{case}, {time}");
+        }
+        assert!(
+            table.size().complete && table.size().sessions <= 4,
+            "{case}"
+        );
+    }
+}
+
+#[test]
+fn neither_of_two_addresses_at_one_time_is_a_neighbours() {
+    let (table, parts) = table(1);
+    let neighbours = |last| Addresses {
+        ipv4: Some(ipv4(last, Some("nat-b"))),
+        ipv6: Vec::new(),
+    };
+    for last in 1..4 {
+        let established = Change::Established(neighbours(last));
+        table.apply(parts[0], &event(last, 1, established));
+    }
+    for last in 1..3 {
+        table.apply(parts[0], &event(0, 7, Change::Established(only_ipv4(last))));
+    }
+    let ask = |last| table.by_ipv4(Ipv4Addr::new(10, 45, 0, last), None);
+    assert_eq!([1, 2, 3].map(ask), [None, None, Some(subscriber(3))]);
+}
+
+/// An SMF that tells nothing in order makes the table incomplete, and no larger.
+#[test]
+fn addresses_in_doubt_are_bounded() {
+    let (table, parts) = table(1);
+    table.apply(
+        parts[0],
+        &event(0, 1_000, Change::Established(only_ipv4(1))),
+    );
+    for time in 0..100 {
+        let added = prefixes(&[&format!("2001:db8:{time}::/64")]);
+        let removed = Addresses::default();
+        table.apply(parts[0], &event(0, time, Change::Moved { added, removed }));
+    }
+    assert!(table.size().sessions <= 17, "{:?}", table.size());
+    assert!(!table.size().complete);
+    assert_eq!(who(&table, 1), Some(subscriber(0)));
+}
+
 /// Within a delegated prefix, another SMF may have delegated a longer one.
 #[test]
 fn a_delegated_prefix_is_answered_by_a_complete_table_alone() {
@@ -624,13 +752,53 @@ struct ModelSession {
     narrowed: bool,
     ipv4: Option<(u8, usize)>,
     ipv6: Vec<usize>,
+    doubted_ipv4: Vec<(u8, usize)>,
+    doubted_ipv6: Vec<usize>,
 }
 
 impl ModelSession {
     fn join(&mut self, ipv4: Option<(u8, usize)>, ipv6: &[usize]) {
-        self.narrowed = self.ipv4.is_some() && ipv4.is_some() && self.ipv4 != ipv4;
-        self.ipv4 = ipv4.or(self.ipv4).filter(|_| !self.narrowed);
+        let (own, its) = (self.ipv4, ipv4);
+        self.add(ipv4, ipv6);
+        self.narrowed = own.is_some() && its.is_some() && own != its;
+        if self.narrowed {
+            self.ipv4 = None;
+            self.doubted_ipv4.extend(own.into_iter().chain(its));
+        }
+    }
+
+    fn add(&mut self, ipv4: Option<(u8, usize)>, ipv6: &[usize]) {
+        if ipv4.is_some() {
+            self.ipv4 = ipv4;
+            self.doubted_ipv4.clear();
+        }
         self.ipv6.extend(ipv6);
+        self.doubted_ipv6.retain(|prefix| !ipv6.contains(prefix));
+    }
+
+    fn take_away(&mut self, ipv4: Option<u8>, ipv6: &[usize]) {
+        let stays = |(address, _): &(u8, usize)| Some(*address) != ipv4;
+        self.ipv4 = self.ipv4.filter(stays);
+        self.doubted_ipv4.retain(stays);
+        self.ipv6.retain(|prefix| !ipv6.contains(prefix));
+        self.doubted_ipv6.retain(|prefix| !ipv6.contains(prefix));
+    }
+
+    fn doubt_removed(&mut self, ipv4: Option<u8>, ipv6: &[usize]) {
+        if self.ipv4.is_some_and(|(address, _)| Some(address) == ipv4) {
+            self.doubted_ipv4.extend(self.ipv4.take());
+        }
+        for prefix in ipv6.iter().filter(|prefix| self.ipv6.contains(prefix)) {
+            self.doubted_ipv6.push(*prefix);
+        }
+        self.ipv6.retain(|prefix| !ipv6.contains(prefix));
+    }
+
+    fn doubt_added(&mut self, ipv4: Option<(u8, usize)>, ipv6: &[usize]) {
+        self.doubted_ipv4.extend(ipv4.filter(|_| ipv4 != self.ipv4));
+        let sure = &self.ipv6;
+        let doubted = ipv6.iter().filter(|prefix| !sure.contains(prefix));
+        self.doubted_ipv6.extend(doubted);
     }
 }
 
@@ -647,19 +815,26 @@ impl Model {
         let late = known.as_ref().is_some_and(|known| time < known.time);
         let at_once = known.as_ref().is_some_and(|known| time == known.time);
         match change {
-            ModelChange::Established(..) | ModelChange::Moved(..)
-                if after.released && (late || at_once) =>
+            _ if late && after.released => return,
+            ModelChange::Released if late => return,
+            ModelChange::Established(ipv4, ipv6) | ModelChange::Moved(ipv4, ipv6, ..)
+                if at_once && after.released =>
             {
-                return;
+                after.doubt_added(*ipv4, ipv6);
+                after.released = false;
+                after.narrowed = true;
             }
-            ModelChange::Established(..) | ModelChange::Released if late => return,
-            ModelChange::Established(..) if at_once && after.narrowed => return,
+            ModelChange::Established(ipv4, ipv6) if late || at_once && after.narrowed => {
+                after.doubt_added(*ipv4, ipv6);
+            }
             ModelChange::Established(ipv4, ipv6) if at_once => after.join(*ipv4, ipv6),
             ModelChange::Established(ipv4, ipv6) => {
-                after.ipv4 = *ipv4;
-                after.ipv6.clone_from(ipv6);
-                after.released = false;
-                after.narrowed = false;
+                after = ModelSession {
+                    subscription: number,
+                    ipv4: *ipv4,
+                    ipv6: ipv6.clone(),
+                    ..ModelSession::default()
+                };
             }
             ModelChange::Released => {
                 after = ModelSession {
@@ -669,19 +844,20 @@ impl Model {
                 };
             }
             ModelChange::Moved(ipv4, ipv6, no_ipv4, no_ipv6) => {
-                if no_ipv4.is_some() && after.ipv4.map(|(address, _)| address) == *no_ipv4 {
-                    after.ipv4 = None;
-                }
-                after.ipv6.retain(|prefix| !no_ipv6.contains(prefix));
                 let narrows = no_ipv4.is_some() || !no_ipv6.is_empty();
-                if at_once && !after.narrowed {
-                    after.join(*ipv4, ipv6);
-                    after.narrowed |= narrows;
-                } else if !late && !at_once {
+                if late || at_once {
+                    after.doubt_removed(*no_ipv4, no_ipv6);
+                    if at_once && !after.narrowed {
+                        after.join(*ipv4, ipv6);
+                        after.narrowed |= narrows;
+                    } else {
+                        after.doubt_added(*ipv4, ipv6);
+                    }
+                } else {
                     after.released = false;
                     after.narrowed = narrows;
-                    after.ipv4 = ipv4.or(after.ipv4);
-                    after.ipv6.extend(ipv6);
+                    after.take_away(*no_ipv4, no_ipv6);
+                    after.add(*ipv4, ipv6);
                 }
             }
         }
@@ -700,33 +876,40 @@ impl Model {
         if domain.is_none() && !self.smfs.iter().all(|(counts, ..)| *counts) {
             return None;
         }
-        let claims = self.counting().filter(|(_, session)| {
-            session.ipv4.is_some_and(|(own, own_domain)| {
-                own == address && domain.is_none_or(|domain| own_domain == domain)
-            })
-        });
-        one(claims.map(|(who, _)| who))
+        let is_it = |own: &(u8, usize)| own.0 == address && domain.is_none_or(|it| own.1 == it);
+        let sure = |session: &ModelSession| session.ipv4.iter().any(is_it);
+        let doubted = |session: &ModelSession| session.doubted_ipv4.iter().any(is_it);
+        self.only_one(sure, doubted)
     }
 
     /// Sweeping decides when a prefix that does not count stops hiding a shorter one.
     fn by_ipv6(&self, address: Ipv6Addr) -> Option<u8> {
-        let of = |index: &usize| PREFIXES[*index].parse::<Ipv6Net>().unwrap();
-        let length = |session: &ModelSession| {
-            let holding = session
-                .ipv6
-                .iter()
-                .map(of)
-                .filter(|net| net.contains(&address));
+        let longest = |prefixes: &[usize]| {
+            let prefixes = prefixes.iter().map(|index| PREFIXES[*index]);
+            let nets = prefixes.map(|text| text.parse::<Ipv6Net>().unwrap());
+            let holding = nets.filter(|net| net.contains(&address));
             holding.map(|net| net.prefix_len()).max()
         };
-        let longest = self
+        let any = self
             .counting()
-            .filter_map(|(_, session)| length(session))
-            .max();
-        one(self
-            .counting()
-            .filter(|(_, session)| longest.is_some() && length(session) == longest)
-            .map(|(who, _)| who))
+            .filter_map(|(_, session)| longest(&session.ipv6).max(longest(&session.doubted_ipv6)));
+        let any = any.max()?;
+        self.only_one(
+            |session| longest(&session.ipv6) == Some(any),
+            |session| longest(&session.doubted_ipv6) == Some(any),
+        )
+    }
+
+    /// Who surely has it, where nobody else may.
+    fn only_one(
+        &self,
+        sure: impl Fn(&ModelSession) -> bool,
+        doubted: impl Fn(&ModelSession) -> bool,
+    ) -> Option<u8> {
+        let all = || self.counting();
+        let may = all().filter(|(_, session)| sure(session) || doubted(session));
+        let only = one(may.map(|(who, _)| who))?;
+        all().any(|(_, session)| sure(session)).then_some(only)
     }
 
     fn sweep(&mut self) {

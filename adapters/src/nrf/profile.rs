@@ -1,20 +1,20 @@
 //! The profile of an instance, as the NRF tells it: where each of its services is, and whom it
 //! serves (TS 29.510 6.2.6.2.3, 6.2.6.2.4). Members that are not read may have any form.
 
-use std::collections::HashMap;
+mod serves;
+
+use std::collections::{BTreeMap, HashMap};
 use std::fmt::Write as _;
 use std::net::{Ipv4Addr, Ipv6Addr};
 use std::sync::Arc;
 use std::time::Duration;
 
-use regex_lite::RegexBuilder;
 use serde::Deserialize;
 use serde_json::Value;
 use uuid::Uuid;
 
-use crate::sbi::{
-    ApiRoot, Error, IdentityRange, Instance, Serves, ServiceName, Services, from_json,
-};
+use crate::sbi::{ApiRoot, Error, Instance, Serves, ServiceName, Services, from_json};
+use serves::ServesJson;
 
 /// Of one service: it may state many addresses of the same process.
 const MOST_ENDPOINTS: usize = 4;
@@ -22,13 +22,6 @@ const MOST_ENDPOINTS: usize = 4;
 const MOST_INSTANCES: usize = 256;
 /// Of one profile: far more places than one instance is at.
 const MOST_OF_PROFILE: usize = 32;
-/// Longer expressions are nothing that an operator wrote.
-const LONGEST_PATTERN: usize = 256;
-/// A short expression can still stand for a large machine, which every request would walk through.
-const LARGEST_PATTERN: usize = 16 * 1024;
-const MOST_PATTERNS: usize = 64;
-/// Of one kind, in one profile.
-const MOST_RANGES: usize = 1024;
 
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -85,18 +78,19 @@ impl From<SearchResultJson> for SearchResult {
 #[derive(Default)]
 struct Unread {
     profiles: usize,
-    patterns: usize,
+    /// Ranges and IP domains, whether they cannot be understood or are too many.
+    ranges: usize,
 }
 
 impl Unread {
     fn report(&self) {
-        let Self { profiles, patterns } = *self;
-        if profiles + patterns > 0 {
+        let Self { profiles, ranges } = *self;
+        if profiles + ranges > 0 {
             tracing::warn!(
                 nf = "NRF",
                 profiles,
-                patterns,
-                "profiles, or patterns of ranges in them, cannot be read"
+                ranges,
+                "profiles, or ranges in them, cannot be read or are too many"
             );
         }
     }
@@ -129,10 +123,10 @@ pub(super) struct ProfileJson {
     nf_service_list: HashMap<String, ServiceJson>,
     udm_info: Option<ServesJson>,
     #[serde(default)]
-    udm_info_list: HashMap<String, ServesJson>,
+    udm_info_list: BTreeMap<String, ServesJson>,
     bsf_info: Option<ServesJson>,
     #[serde(default)]
-    bsf_info_list: HashMap<String, ServesJson>,
+    bsf_info_list: BTreeMap<String, ServesJson>,
 }
 
 #[derive(Deserialize)]
@@ -156,36 +150,6 @@ struct IpEndPointJson {
     ipv4_address: Option<Ipv4Addr>,
     ipv6_address: Option<Ipv6Addr>,
     port: Option<u16>,
-}
-
-/// Of `UdmInfo` and `BsfInfo` what says whom the instance serves.
-#[derive(Deserialize)]
-#[serde(rename_all = "camelCase")]
-struct ServesJson {
-    group_id: Option<String>,
-    #[serde(default)]
-    supi_ranges: Vec<IdentityRangeJson>,
-    #[serde(default)]
-    gpsi_ranges: Vec<IdentityRangeJson>,
-    #[serde(default)]
-    ip_domain_list: Vec<String>,
-    #[serde(default)]
-    ipv4_address_ranges: Vec<AddressRangeJson>,
-    #[serde(default)]
-    ipv6_prefix_ranges: Vec<AddressRangeJson>,
-}
-
-#[derive(Deserialize)]
-struct IdentityRangeJson {
-    start: Option<String>,
-    end: Option<String>,
-    pattern: Option<String>,
-}
-
-#[derive(Deserialize)]
-struct AddressRangeJson {
-    start: String,
-    end: String,
 }
 
 fn is_registered(status: Option<&str>) -> bool {
@@ -297,82 +261,11 @@ impl ProfileJson {
     }
 
     fn serves(&self, unread: &mut Unread) -> Serves {
-        let groups = self.udm_info.iter().chain(self.udm_info_list.values());
-        let mut groups: Vec<_> = groups.filter_map(|info| info.group_id.clone()).collect();
-        groups.sort_unstable();
-        groups.dedup();
-        let mut serves = Serves {
-            groups,
-            ..Serves::default()
-        };
-        let infos = self.udm_info.iter().chain(self.udm_info_list.values());
-        let infos = infos
-            .chain(&self.bsf_info)
-            .chain(self.bsf_info_list.values());
-        let mut patterns = MOST_PATTERNS;
-        let mut ranges = |ranges: &[IdentityRangeJson]| -> Vec<IdentityRange> {
-            let ranges = ranges.iter().take(MOST_RANGES);
-            ranges
-                .filter_map(|range| range.range(&mut patterns, unread))
-                .collect()
-        };
-        for info in infos {
-            serves.supis.extend(ranges(&info.supi_ranges));
-            serves.gpsis.extend(ranges(&info.gpsi_ranges));
-            serves
-                .ip_domains
-                .extend(info.ip_domain_list.iter().take(MOST_RANGES).cloned());
-            let ipv4 = info.ipv4_address_ranges.iter().take(MOST_RANGES);
-            serves.ipv4.extend(
-                ipv4.filter_map(|range| Some((range.start.parse().ok()?, range.end.parse().ok()?))),
-            );
-            let ipv6 = info.ipv6_prefix_ranges.iter().take(MOST_RANGES);
-            serves.ipv6.extend(
-                ipv6.filter_map(|range| Some((prefix(&range.start)?.0, prefix(&range.end)?.1))),
-            );
-        }
-        // Whoever serves the same says so in the same order.
+        let udms = self.udm_info.iter().chain(self.udm_info_list.values());
+        let bsfs = self.bsf_info.iter().chain(self.bsf_info_list.values());
+        let (serves, ranges) = serves::all_of(udms, bsfs);
+        unread.ranges += ranges;
         serves
-            .supis
-            .sort_unstable_by(|a, b| a.written().cmp(&b.written()));
-        serves
-    }
-}
-
-/// The first and the last address of an IPv6 prefix.
-fn prefix(text: &str) -> Option<(Ipv6Addr, Ipv6Addr)> {
-    let (address, length) = text.split_once('/')?;
-    let bits = address.parse::<Ipv6Addr>().ok()?.to_bits();
-    let length: u32 = length.parse().ok().filter(|&length| length <= 128)?;
-    let host = u128::MAX.checked_shr(length).unwrap_or(0);
-    Some((
-        Ipv6Addr::from_bits(bits & !host),
-        Ipv6Addr::from_bits(bits | host),
-    ))
-}
-
-impl IdentityRangeJson {
-    /// The range; an expression only while there are `patterns` left.
-    fn range(&self, patterns: &mut usize, unread: &mut Unread) -> Option<IdentityRange> {
-        if let (Some(start), Some(end)) = (&self.start, &self.end) {
-            return Some(IdentityRange::Numbers {
-                start: start.as_str().into(),
-                end: end.as_str().into(),
-            });
-        }
-        let pattern = self.pattern.as_ref()?;
-        *patterns = patterns.checked_sub(1)?;
-        // The whole identity has to match (TS 29.510 6.1.6.2.9).
-        let expression = (pattern.len() <= LONGEST_PATTERN)
-            .then(|| {
-                RegexBuilder::new(&format!("^(?:{pattern})$"))
-                    .size_limit(LARGEST_PATTERN)
-                    .build()
-                    .ok()
-            })
-            .flatten();
-        unread.patterns += usize::from(expression.is_none());
-        expression.map(IdentityRange::Pattern)
     }
 }
 
@@ -509,13 +402,13 @@ mod tests {
         let serves = &instances[0].serves;
         assert!(instances.iter().all(|one| Arc::ptr_eq(&one.serves, serves)));
         let lengths = [
-            serves.supis.len(),
-            serves.ip_domains.len(),
-            serves.ipv4.len(),
-            serves.ipv6.len(),
+            serves.supis.read.len(),
+            serves.ip_domains.read.len(),
+            serves.ipv4.read.len(),
+            serves.ipv6.read.len(),
         ];
-        assert_eq!(lengths, [MOST_RANGES; 4]);
-        assert_eq!(serves.gpsis.len(), MOST_PATTERNS);
+        assert_eq!(lengths, [serves::MOST_RANGES; 4]);
+        assert_eq!(serves.gpsis.read.len(), serves::MOST_PATTERNS);
         let profile =
             json!({"ipv4Addresses": ["192.0.2.1"], "nfServices": [{"serviceName": "nudm-sdm"}]});
         let body = json!({"nfInstances": vec![profile; 1_000]}).to_string();
@@ -524,81 +417,26 @@ mod tests {
     }
 
     #[test]
-    fn an_expression_that_stands_for_a_large_machine_is_not_read() {
-        for (pattern, is_read) in [
-            ("imsi-0010[0-9]{10}", true),
-            ("imsi-(00101|00102)[0-9]{6,12}", true),
-            ("(a{50}){50}", false),
-            ("(", false),
-            (&"a".repeat(LONGEST_PATTERN + 1), false),
-        ] {
-            let range = IdentityRangeJson {
-                start: None,
-                end: None,
-                pattern: Some(pattern.to_owned()),
-            };
-            let (mut patterns, mut unread) = (MOST_PATTERNS, Unread::default());
-            let range = range.range(&mut patterns, &mut unread);
-            assert_eq!(range.is_some(), is_read, "{pattern}");
-            assert_eq!(unread.patterns, usize::from(!is_read));
-        }
-    }
-
-    #[test]
     fn whom_it_serves_is_read_from_either_place() {
+        let info = |first: &str| json!({"supiRanges": [{"start": first, "end": "9"}, {}]});
         let profile = json!({
-            "udmInfo": {"groupId": "b",
-                        "supiRanges": [{"start": "001010000000001", "end": "001010000000009"}]},
-            "udmInfoList": {"1": {"groupId": "a", "gpsiRanges": [{"pattern": "^msisdn-34[0-9]+$"}, {"pattern": "("}]}},
-            "bsfInfo": {"ipDomainList": ["nat-a"],
-                        "ipv4AddressRanges": [{"start": "10.0.0.0", "end": "10.0.0.255"}],
-                        "ipv6PrefixRanges": [{"start": "2001:db8::/64", "end": "2001:db8:0:ff::/64"}]},
+            "udmInfo": info("1"), "udmInfoList": {"1": info("2")},
+            "bsfInfo": {"ipDomainList": ["nat-a"]}, "bsfInfoList": {"1": {"ipDomainList": ["nat-b"]}},
         });
         let profile: ProfileJson = serde_json::from_value(profile).unwrap();
         let mut unread = Unread::default();
         let serves = profile.serves(&mut unread);
-        assert_eq!(unread.patterns, 1);
-        assert_eq!((serves.supis.len(), serves.gpsis.len()), (1, 1));
-        assert_eq!(serves.groups, ["a", "b"]);
-        assert_eq!(serves.ip_domains, ["nat-a"]);
+        assert_eq!(unread.ranges, 2);
         assert_eq!(
-            serves.ipv4,
-            [([10, 0, 0, 0].into(), [10, 0, 0, 255].into())]
+            (serves.supis.read.len(), serves.ip_domains.read.len()),
+            (2, 2)
         );
-        let last: Ipv6Addr = "2001:db8:0:ff:ffff:ffff:ffff:ffff".parse().unwrap();
-        assert_eq!(serves.ipv6, [("2001:db8::".parse().unwrap(), last)]);
-    }
-
-    #[test]
-    fn the_order_in_which_an_instance_lists_whom_it_serves_does_not_matter() {
-        let supis = |infos: Value| {
-            let profile: ProfileJson = serde_json::from_value(infos).unwrap();
-            profile.serves(&mut Unread::default()).supis
-        };
-        let a = json!({"start": "001010000000001", "end": "001010000000009"});
-        let b = json!({"pattern": "^imsi-00102[0-9]{10}$"});
-        let c = json!({"start": "001010000000001", "end": "001010000000019"});
-        let listed = supis(json!({"udmInfo": {"supiRanges": [a, b, c]}}));
-        let info = |range: &Value| json!({"supiRanges": [range]});
-        let others = json!({"1": info(&b), "2": info(&a)});
-        assert_eq!(
-            listed,
-            supis(json!({"udmInfo": info(&c), "udmInfoList": others}))
-        );
-        for fewer in [json!([a, b]), json!([a, b, b]), json!([])] {
-            assert_ne!(listed, supis(json!({"udmInfo": {"supiRanges": fewer}})));
-        }
     }
 
     proptest::proptest! {
         #[test]
         fn any_bytes_are_instances_or_an_error(body: Vec<u8>) {
             let _ = instances_from_json(&body);
-        }
-
-        #[test]
-        fn any_prefix_is_read_or_refused(address in "[0-9a-f:]{0,12}", length in 0..200_u32) {
-            let _ = prefix(&format!("{address}/{length}"));
         }
     }
 }

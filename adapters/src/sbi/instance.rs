@@ -1,6 +1,7 @@
 //! What is known of an instance of a network function before it is asked: where it is, what it
 //! offers, whom it serves, and how much it can take (TS 29.510 6.1.6.2.2, 6.1.6.2.3).
 
+use std::hash::{DefaultHasher, Hash, Hasher as _};
 use std::net::{Ipv4Addr, Ipv6Addr};
 use std::sync::Arc;
 
@@ -54,17 +55,72 @@ impl From<ApiRoot> for Instance {
 #[derive(Debug, Clone, Default)]
 pub struct Serves {
     /// Of SUPIs; instances that list the same ones in the same order serve the same subscriptions.
-    pub supis: Vec<IdentityRange>,
+    pub supis: Listed<IdentityRange>,
     /// Of GPSIs.
-    pub gpsis: Vec<IdentityRange>,
+    pub gpsis: Listed<IdentityRange>,
     /// The groups of subscriptions that it serves; which ones are in a group only the NRF can tell.
     pub groups: Vec<String>,
     /// The address spaces of private addresses.
-    pub ip_domains: Vec<String>,
+    pub ip_domains: Listed<String>,
     /// The first and the last one of each range.
-    pub ipv4: Vec<(Ipv4Addr, Ipv4Addr)>,
+    pub ipv4: Listed<(Ipv4Addr, Ipv4Addr)>,
     /// The first and the last address of each range of prefixes.
-    pub ipv6: Vec<(Ipv6Addr, Ipv6Addr)>,
+    pub ipv6: Listed<(Ipv6Addr, Ipv6Addr)>,
+}
+
+/// What an instance lists of one kind, as far as it is read. Whoever is in none of that may be in
+/// the rest.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Listed<T> {
+    /// What is read.
+    pub read: Vec<T>,
+    /// A digest of the rest in whatever order, by which two lists are told apart; zero: there is
+    /// none.
+    unread: u128,
+}
+
+impl<T> Default for Listed<T> {
+    fn default() -> Self {
+        Vec::new().into()
+    }
+}
+
+impl<T> From<Vec<T>> for Listed<T> {
+    fn from(read: Vec<T>) -> Self {
+        Self { read, unread: 0 }
+    }
+}
+
+impl<T> Listed<T> {
+    /// This is listed as well, and is not read.
+    pub fn add_unread(&mut self, what: &impl Hash) {
+        let mut hasher = DefaultHasher::new();
+        what.hash(&mut hasher);
+        self.unread += u128::from(hasher.finish()) + 1;
+    }
+
+    /// Whether it is read to its end.
+    pub(crate) fn is_whole(&self) -> bool {
+        self.unread == 0
+    }
+
+    /// Whether nothing is listed.
+    fn is_empty(&self) -> bool {
+        self.read.is_empty() && self.is_whole()
+    }
+
+    /// How well something fits that is listed where one of them `holds` it.
+    fn fit(&self, holds: impl FnMut(&T) -> bool) -> Fit {
+        if self.is_empty() {
+            Fit::Open
+        } else if self.read.iter().any(holds) {
+            Fit::Stated
+        } else if self.is_whole() {
+            Fit::Other
+        } else {
+            Fit::Grouped
+        }
+    }
 }
 
 /// A range of identities (TS 29.510 6.1.6.2.9, 6.1.6.2.10).
@@ -156,24 +212,20 @@ pub(super) enum Fit {
     Stated,
     /// It does not say.
     Open,
-    /// It serves some, and does not tell whether this is one of them: a group, or SUPIs where a public
-    /// name is asked for.
+    /// It serves some, and does not tell whether this is one of them: a group, SUPIs where a public
+    /// name is asked for, or more than is read.
     Grouped,
     /// It serves others.
     Other,
 }
 
 impl Fit {
-    fn of(stated: bool) -> Self {
-        if stated { Self::Stated } else { Self::Other }
-    }
-
     /// Both have to hold, as far as they are stated.
     fn and(self, other: Self) -> Self {
         match (self, other) {
             (Self::Other, _) | (_, Self::Other) => Self::Other,
-            (Self::Stated, _) | (_, Self::Stated) => Self::Stated,
             (Self::Grouped, _) | (_, Self::Grouped) => Self::Grouped,
+            (Self::Stated, _) | (_, Self::Stated) => Self::Stated,
             (Self::Open, Self::Open) => Self::Open,
         }
     }
@@ -181,7 +233,7 @@ impl Fit {
 
 impl Serves {
     /// Whether it leaves everything open but, perhaps, who is in a group.
-    pub(super) fn is_open(&self) -> bool {
+    pub(crate) fn is_open(&self) -> bool {
         self.supis.is_empty()
             && self.gpsis.is_empty()
             && self.ip_domains.is_empty()
@@ -209,31 +261,21 @@ impl Serves {
                 }
                 let whole = ue.reveal().to_string();
                 let identity = whole.split_once('-').map_or(&*whole, |(_, rest)| rest);
-                Fit::of(ranges.iter().any(|range| range.holds(&whole, identity)))
+                ranges.fit(|range| range.holds(&whole, identity))
             }
             Subject::Ipv4(address, ip_domain) => {
-                let by_domain = match ip_domain {
-                    Some(domain) if !self.ip_domains.is_empty() => {
-                        Fit::of(self.ip_domains.iter().any(|known| known == domain))
-                    }
-                    _ => Fit::Open,
-                };
-                by_domain.and(within(&self.ipv4, &address))
+                let by_domain = ip_domain.map_or(Fit::Open, |domain| {
+                    self.ip_domains.fit(|known| known == domain)
+                });
+                by_domain.and(self.ipv4.fit(within(&address)))
             }
-            Subject::Ipv6(address) => within(&self.ipv6, &address),
+            Subject::Ipv6(address) => self.ipv6.fit(within(&address)),
         }
     }
 }
 
-fn within<T: PartialOrd>(ranges: &[(T, T)], address: &T) -> Fit {
-    if ranges.is_empty() {
-        return Fit::Open;
-    }
-    Fit::of(
-        ranges
-            .iter()
-            .any(|(first, last)| (first..=last).contains(&address)),
-    )
+fn within<T: PartialOrd>(address: &T) -> impl Fn(&(T, T)) -> bool {
+    move |(first, last)| (first..=last).contains(&address)
 }
 
 #[cfg(test)]
@@ -255,7 +297,8 @@ mod tests {
             supis: vec![
                 numbers("001010000000001", "001010000000009"),
                 IdentityRange::Pattern(Regex::new("^(?:imsi-00102[0-9]{10})$").unwrap()),
-            ],
+            ]
+            .into(),
             ..Serves::default()
         };
         for (supi, fit) in [
@@ -277,8 +320,8 @@ mod tests {
     #[test]
     fn a_session_is_served_by_domain_and_range() {
         let serves = Serves {
-            ip_domains: vec!["nat-a".to_owned()],
-            ipv4: vec![([10, 45, 0, 0].into(), [10, 45, 255, 255].into())],
+            ip_domains: vec!["nat-a".to_owned()].into(),
+            ipv4: vec![([10, 45, 0, 0].into(), [10, 45, 255, 255].into())].into(),
             ..Serves::default()
         };
         let inside = Ipv4Addr::new(10, 45, 0, 1);
@@ -295,5 +338,55 @@ mod tests {
             );
         }
         assert_eq!(serves.fit(Subject::Ipv6(Ipv6Addr::LOCALHOST)), Fit::Open);
+    }
+
+    #[test]
+    fn whoever_is_not_in_what_is_read_may_be_in_the_rest() {
+        let mut serves = Serves {
+            supis: vec![numbers("001010000000001", "001010000000009")].into(),
+            ip_domains: vec!["nat-a".to_owned()].into(),
+            ipv4: vec![([10, 45, 0, 0].into(), [10, 45, 255, 255].into())].into(),
+            ..Serves::default()
+        };
+        serves.supis.add_unread(&"(");
+        serves.ipv4.add_unread(&"10.46.0.0-");
+        serves.ipv6.add_unread(&"2001:db8::");
+        for (supi, fit) in [
+            ("imsi-001010000000001", Fit::Stated),
+            ("imsi-001010000000010", Fit::Grouped),
+        ] {
+            let ue = UeId::from(Supi::parse(supi).unwrap());
+            assert_eq!(serves.fit(Subject::Ue(&ue)), fit, "{supi}");
+        }
+        let (inside, outside) = (Ipv4Addr::new(10, 45, 0, 1), Ipv4Addr::new(10, 46, 0, 1));
+        for (address, domain, fit) in [
+            (inside, Some("nat-a"), Fit::Stated),
+            (outside, Some("nat-a"), Fit::Grouped),
+            (outside, Some("nat-b"), Fit::Other),
+            (outside, None, Fit::Grouped),
+        ] {
+            assert_eq!(
+                serves.fit(Subject::Ipv4(address, domain)),
+                fit,
+                "{domain:?}"
+            );
+        }
+        assert_eq!(serves.fit(Subject::Ipv6(Ipv6Addr::LOCALHOST)), Fit::Grouped);
+        assert!(!serves.is_open());
+    }
+
+    #[test]
+    fn lists_are_alike_whatever_the_order_of_what_is_not_read() {
+        let list = |unread: &[&str]| {
+            let mut listed = Listed::from(vec![1]);
+            for text in unread {
+                listed.add_unread(text);
+            }
+            listed
+        };
+        assert_eq!(list(&["a", "b"]), list(&["b", "a"]));
+        for other in [&["a"][..], &["a", "b", "b"], &["a", "c"], &[]] {
+            assert_ne!(list(&["a", "b"]), list(other));
+        }
     }
 }

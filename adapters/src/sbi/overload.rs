@@ -1,7 +1,10 @@
 //! What an instance says of its load and of its overload: `3gpp-Sbi-Lci` and `3gpp-Sbi-Oci`
 //! (TS 29.500 6.3, 6.4).
 
+use std::cmp;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
 
 use http::HeaderMap;
 use http::header::HeaderName;
@@ -16,9 +19,9 @@ static OCI: HeaderName = HeaderName::from_static("3gpp-sbi-oci");
 /// stays overloaded says so again.
 const LONGEST_REDUCTION: u64 = 600;
 
-/// How far ahead of ours a peer's clock is believed, in milliseconds. A word from further on counts
-/// as from there: once its clock is right again, later words must not be older for hours.
-const MOST_AHEAD: i64 = 60_000;
+/// How far ahead of ours a peer's clock is believed. A word from further on keeps earlier ones out
+/// for so long and no longer: once its clock is right again, they must not be older for hours.
+const MOST_AHEAD: Duration = Duration::from_mins(1);
 
 /// Load and overload of one instance, as it last told them.
 #[derive(Debug, Default)]
@@ -28,9 +31,35 @@ pub(super) struct Pressure {
     /// Milliseconds of the client's time until which requests are reduced, and by how many percent
     /// in the lowest byte; 0: they are not.
     reduction: AtomicU64,
-    /// The time of the word that is obeyed, in milliseconds since the epoch, times 256, and its
-    /// percentage.
-    said: AtomicU64,
+    /// The word that is obeyed, where it tells its time. Held while the reduction is changed.
+    said: Mutex<Option<Word>>,
+}
+
+/// When an instance said what.
+#[derive(Debug, Clone, Copy)]
+struct Word {
+    /// By its own clock.
+    said_at: Timestamp,
+    percent: u8,
+    /// By ours.
+    heard_at: Timestamp,
+}
+
+impl Word {
+    /// Whether it takes the place of the one that is obeyed. Answers overtake each other, and each
+    /// repeats what was said: only a newer word counts (TS 29.500 6.4.3.4.2), or another one of the
+    /// same time.
+    fn is_news_after(&self, before: &Self) -> bool {
+        match self.said_at.cmp(&before.said_at) {
+            cmp::Ordering::Greater => true,
+            cmp::Ordering::Equal => self.percent != before.percent,
+            cmp::Ordering::Less => {
+                let until = before.heard_at.saturating_add(MOST_AHEAD);
+                let until = until.unwrap_or(Timestamp::MAX);
+                before.said_at > until && self.said_at.min(self.heard_at) > until
+            }
+        }
+    }
 }
 
 /// Whose load and overload is read of an answer (TS 29.500 6.3.3.4.4, 6.4.3.4.5). What is said of
@@ -91,19 +120,25 @@ impl Pressure {
         let Some(overload) = overload(headers, whose) else {
             return;
         };
-        // Answers overtake each other, and each repeats what was said: only a newer word counts
-        // (TS 29.500 6.4.3.4.2), or another one of the same second. One without a time always does.
-        let word = overload.said_at << 8 | u64::from(overload.percent);
-        let is_news = |before: u64| overload.said_at >= before >> 8 && word != before;
-        let said = self
-            .said
-            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |before| {
-                is_news(before).then_some(word)
-            });
-        if overload.said_at != 0 && said.is_err() {
-            return;
+        self.obey(&overload, Timestamp::now(), now);
+    }
+
+    fn obey(&self, overload: &Overload, heard_at: Timestamp, now: impl FnOnce() -> u64) {
+        let percent = overload.percent;
+        let mut said = self.said.lock().unwrap_or_else(PoisonError::into_inner);
+        // One without a time always counts.
+        if let Some(said_at) = overload.said_at {
+            let word = Word {
+                said_at,
+                percent,
+                heard_at,
+            };
+            if said.is_some_and(|before| !word.is_news_after(&before)) {
+                return;
+            }
+            *said = Some(word);
         }
-        let packed = match overload.percent {
+        let packed = match percent {
             0 => 0,
             percent => (now() + overload.seconds * 1000) << 8 | u64::from(percent),
         };
@@ -173,23 +208,20 @@ fn load(headers: &HeaderMap, whose: Whose) -> Option<u8> {
 struct Overload {
     percent: u8,
     seconds: u64,
-    said_at: u64,
+    said_at: Option<Timestamp>,
 }
 
 fn overload(headers: &HeaderMap, whose: Whose) -> Option<Overload> {
-    let latest = Timestamp::now().as_millisecond().saturating_add(MOST_AHEAD);
     elements_of(headers, &OCI, whose)
         // What is said of slices and data networks is not about requests of ours.
         .filter(|element| parameter(element, "DNN").is_none())
         .filter_map(|element| {
             let period = parameter(element, "Period-of-Validity")?.strip_suffix('s')?;
-            let said_at = parameter(element, "Timestamp")
-                .and_then(|text| time(text.trim_matches('"')))
-                .and_then(|time| u64::try_from(time.as_millisecond().min(latest)).ok());
+            let said_at = parameter(element, "Timestamp");
             Some(Overload {
                 percent: percentage(element, "Overload-Reduction-Metric")?,
                 seconds: period.parse::<u64>().ok()?.min(LONGEST_REDUCTION),
-                said_at: said_at.unwrap_or_default(),
+                said_at: said_at.and_then(|text| time(text.trim_matches('"'))),
             })
         })
         .max_by_key(|overload| overload.percent)
@@ -213,6 +245,7 @@ fn elements(text: &str) -> impl Iterator<Item = &str> {
 #[cfg(test)]
 mod tests {
     use http::HeaderValue;
+    use jiff::ToSpan as _;
 
     use super::*;
 
@@ -355,25 +388,53 @@ mod tests {
 
     #[test]
     fn a_word_that_is_repeated_lasts_no_longer() {
-        for time in ["2020-02-05T08:05:30Z", "Wed, 05 Feb 2020 08:05:30 +0000"] {
+        for time in [
+            "2020-02-05T08:05:30Z",
+            "Wed, 05 Feb 2020 08:05:30 +0000",
+            // By a clock that is ahead of ours.
+            "2999-01-01T00:00:00Z",
+        ] {
             let pressure = Pressure::default();
             let mut headers = HeaderMap::new();
             let value = oci(time, 75, 50);
             headers.insert(OCI.clone(), HeaderValue::from_str(&value).unwrap());
-            for now in [1_000, 60_000] {
-                pressure.read(&headers, Whose::Producer(None), || now);
+            let overload = overload(&headers, Whose::Producer(None)).unwrap();
+            for (heard_at, now) in [(AT, 1_000), (AT + 59.seconds(), 60_000)] {
+                pressure.obey(&overload, heard_at, || now);
             }
             assert!(pressure.reduction(|| 75_999).is_some(), "{time}");
             assert!(pressure.reduction(|| 76_000).is_none(), "{time}");
         }
     }
 
+    const AT: Timestamp = Timestamp::UNIX_EPOCH;
+
     #[test]
     fn a_word_from_the_future_does_not_outlive_its_clock() {
-        let pressure = told(&OCI, &oci("2999-01-01T00:00:00Z", 75, 50));
-        let said_at = i64::try_from(pressure.said.load(Ordering::Relaxed) >> 8).unwrap();
-        assert!(said_at <= Timestamp::now().as_millisecond() + MOST_AHEAD);
-        assert!(pressure.reduction(|| 1_000).is_some());
+        let word = |(said_at, percent), heard_at: i64| Word {
+            said_at: AT + i64::from(said_at).seconds(),
+            percent,
+            heard_at: AT + heard_at.seconds(),
+        };
+        for (before, after, heard_at, is_news) in [
+            ((3600, 50), (3600, 50), 0, false),
+            ((3600, 50), (3600, 50), 3_000, false),
+            ((3600, 50), (3600, 40), 0, true),
+            ((3600, 50), (3601, 50), 0, true),
+            // Overtaken.
+            ((3601, 50), (3600, 50), 1, false),
+            // Its clock is right again, or less wrong.
+            ((3600, 50), (50, 10), 50, false),
+            ((3600, 50), (61, 10), 61, true),
+            ((3600, 50), (600, 10), 61, true),
+            // That one is old by any clock.
+            ((3600, 50), (0, 10), 61, false),
+            // A clock that is believed is never set back.
+            ((60, 50), (59, 10), 61, false),
+        ] {
+            let told = word(after, heard_at).is_news_after(&word(before, 0));
+            assert_eq!(told, is_news, "{before:?} {after:?} {heard_at}");
+        }
     }
 
     #[test]

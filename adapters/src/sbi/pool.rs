@@ -25,10 +25,16 @@ pub(crate) struct Member {
 }
 
 impl Member {
-    /// Whether it serves the same SUPIs and groups as the other one.
+    /// Whether it serves the same SUPIs and groups as the other one, and no GPSIs that only one of
+    /// them may serve.
     fn is_alike(&self, other: &Self) -> bool {
         let (own, others) = (&self.instance.serves, &other.instance.serves);
-        Arc::ptr_eq(own, others) || (own.supis == others.supis && own.groups == others.groups)
+        let same_gpsis = || {
+            let are_read = own.gpsis.is_whole() && others.gpsis.is_whole();
+            are_read || own.gpsis == others.gpsis
+        };
+        Arc::ptr_eq(own, others)
+            || (own.supis == others.supis && own.groups == others.groups && same_gpsis())
     }
 
     /// Whether it may be sent this request, once it can be reached; `fit` is how well it has to
@@ -158,7 +164,7 @@ impl Pool {
         match self.best_fit(wish) {
             Some(Fit::Other) => Served::Elsewhere,
             Some(Fit::Grouped) if self.several_groups => Served::InOneGroup,
-            Some(_) if self.is_in_one_part(wish) => Served::InOnePart,
+            Some(fit) if self.is_in_one_part(wish, fit) => Served::InOnePart,
             None | Some(Fit::Stated | Fit::Open | Fit::Grouped) => Served::Anywhere,
         }
     }
@@ -177,11 +183,15 @@ impl Pool {
         fits.min()
     }
 
-    /// Whether those that may be asked by a public name serve different SUPIs: which of them has
-    /// whose name they do not tell.
-    fn is_in_one_part(&self, wish: &Wish<'_>) -> bool {
-        let by_gpsi = matches!(wish.subject.ue(), Some(UeId::Gpsi(_)));
-        self.several_parts && by_gpsi && self.parts(wish).len() > 1
+    /// Whether those that may be asked serve different SUPIs, and do not tell which of them this
+    /// is: because it is known by a public name, or because not all is read that they say.
+    fn is_in_one_part(&self, wish: &Wish<'_>, fit: Fit) -> bool {
+        let is_open = match wish.subject.ue() {
+            Some(UeId::Gpsi(_)) => true,
+            Some(UeId::Supi(_)) => fit == Fit::Grouped,
+            None => false,
+        };
+        is_open && self.several_parts && self.parts(wish).len() > 1
     }
 
     /// Those that fit the subject best, by what they serve; of each part all instances, of which one
@@ -221,7 +231,7 @@ pub(crate) enum Served {
     Anywhere,
     /// At the instances of one group, and they do not tell which.
     InOneGroup,
-    /// At those that serve its SUPI, and it is known by its GPSI.
+    /// At those that serve its SUPI, and they do not tell whether they do.
     InOnePart,
     /// At none of them, they say.
     Elsewhere,

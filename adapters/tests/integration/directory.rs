@@ -178,7 +178,7 @@ pub(crate) fn serving(core: &Core, supis: Option<(&str, &str)>, group: Option<&s
     Instance {
         services: Services::NONE.with(ServiceName::NudmUecm),
         serves: Serves {
-            supis: supis.map(range).into_iter().collect(),
+            supis: supis.map(range).into_iter().collect::<Vec<_>>().into(),
             groups: group.map(str::to_owned).into_iter().collect(),
             ..Serves::default()
         }

@@ -17,3 +17,4 @@ mod pools;
 mod retries;
 mod scp;
 mod tokens;
+mod unread;

@@ -40,7 +40,7 @@ async fn saying(cause: &'static str) -> Core {
     .await
 }
 
-fn is_registered(answer: &Result<AmfRegistration, Error>) -> bool {
+pub(crate) fn is_registered(answer: &Result<AmfRegistration, Error>) -> bool {
     matches!(answer, Ok(AmfRegistration::Registered(_)))
 }
 

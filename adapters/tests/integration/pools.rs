@@ -78,7 +78,8 @@ async fn a_subscription_is_asked_for_where_it_is_served() {
         supis: vec![IdentityRange::Numbers {
             start: start.into(),
             end: end.into(),
-        }],
+        }]
+        .into(),
         ..Serves::default()
     };
     let mut instances: Vec<Instance> = cores.iter().map(|core| core.root().into()).collect();
@@ -107,7 +108,8 @@ async fn a_subscription_is_not_asked_for_elsewhere_while_its_instance_is_gone() 
             supis: vec![IdentityRange::Numbers {
                 start: "001010000000001".into(),
                 end: "001010000000009".into(),
-            }],
+            }]
+            .into(),
             ..Serves::default()
         }
         .into(),

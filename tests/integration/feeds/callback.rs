@@ -145,6 +145,65 @@ async fn an_end_without_a_name_is_known_by_its_address() {
     .await;
 }
 
+/// The SMF told of the session by SUPI, and of its end by a public name alone.
+#[tokio::test]
+async fn an_end_by_another_name_is_known_by_its_address() {
+    let rig = fed(SESSIONS, |_| {}).await;
+    let body = json!({"ipv6Address": "2001:db8:85a3:8d3:1:2:3:4"});
+    rig.ask(&body).await.is_imei("490154203237518");
+    // The BSF would still answer.
+    rig.control
+        .fault("GetPCFBindings", &json!({"status": 404}))
+        .await;
+    let path = path_of(&rig, "sessions").await;
+    let name = path.rsplit('/').next().unwrap();
+    let end = |prefixes: &[&str]| {
+        json!({"notifId": name, "eventNotifs": [{
+            "event": "PDU_SES_REL", "timeStamp": jiff::Timestamp::now(),
+            "gpsi": "msisdn-123456789", "pduSeId": 1, "ipv6Prefixes": prefixes,
+        }]})
+    };
+    let known = end(&["2001:db8:85a3:8d3::/64"]);
+    assert_eq!(post(&rig, &notification(&path, &known)).await, 204);
+    rig.ask(&body).await.is_error(404, "NOT_FOUND");
+    assert!(losses(&rig.bridge, "sessions").await < 0.5);
+    // Of this one nobody knows which it is.
+    assert_eq!(post(&rig, &notification(&path, &end(&[]))).await, 204);
+    eventually("the gap shows", async || {
+        (losses(&rig.bridge, "sessions").await > 0.5).then_some(())
+    })
+    .await;
+}
+
+/// An SMF that knows no SUPIs tells of beginnings and ends alike.
+#[tokio::test]
+async fn an_end_by_the_name_of_its_beginning_is_no_gap() {
+    let rig = fed(SESSIONS, |_| {}).await;
+    let path = path_of(&rig, "sessions").await;
+    let name = path.rsplit('/').next().unwrap();
+    let told = |event: &str, gpsi: &str| {
+        json!({"notifId": name, "eventNotifs": [{
+            "event": event, "timeStamp": jiff::Timestamp::now(), "gpsi": gpsi, "pduSeId": 9,
+            "ipv6Prefixes": if event == "PDU_SES_EST" { json!(["2001:db8:99::/64"]) } else { json!([]) },
+        }]})
+    };
+    let body = json!({"ipv6Address": "2001:db8:99::1"});
+    for (event, gpsi, status) in [
+        ("PDU_SES_EST", "msisdn-34600000002", 200),
+        ("PDU_SES_REL", "msisdn-34600000002", 404),
+        // Told again, and of one that had begun before we were told of any.
+        ("PDU_SES_REL", "msisdn-34600000002", 404),
+        ("PDU_SES_REL", "msisdn-34600000003", 404),
+    ] {
+        assert_eq!(
+            post(&rig, &notification(&path, &told(event, gpsi))).await,
+            204
+        );
+        assert_eq!(rig.ask(&body).await.status, status, "{event} {gpsi}");
+    }
+    assert!(losses(&rig.bridge, "sessions").await < 0.5);
+}
+
 /// Who says nothing takes nobody's place for long.
 #[tokio::test]
 async fn a_connection_without_a_preface_is_closed() {
@@ -175,24 +234,22 @@ async fn a_connection_that_brings_nothing_makes_way() {
                 .unwrap();
         idle.push((sender, tokio::spawn(connection)));
     }
-    let path = path_of(&rig, "equipment").await;
     eventually("there is a place", async || {
         let stream = TcpStream::connect(callback(&rig)).await.unwrap();
         let (mut sender, connection) = http2::handshake(TokioExecutor::new(), TokioIo::new(stream))
             .await
             .ok()?;
         let connection = tokio::spawn(connection);
-        let request = Request::post(format!("http://localhost{path}"))
-            .header("content-type", "application/json")
-            .body(Full::new(Bytes::from(report().to_string())))
+        let nobodys = Request::post("http://localhost/callback/equipment/0-0")
+            .body(Full::new(Bytes::new()))
             .unwrap();
-        let answer = sender.send_request(request).await;
+        let answer = sender.send_request(nobodys).await;
         connection.abort();
-        answer.ok().filter(|answer| answer.status() == 204)
+        answer.ok().filter(|answer| answer.status() == 404)
     })
     .await;
     assert!(idle[0].1.is_finished() || idle[1].1.is_finished());
-    assert!(losses(&rig.bridge, "equipment").await < 0.5);
+    until_live(&rig.bridge, EQUIPMENT).await;
 }
 
 /// Each feed has room of its own.

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use pei_bridge::config::{Config, ConsentMode};
 use serde_json::{Value, json};
 
 use super::support::{
@@ -12,23 +13,28 @@ use crate::support::client::{Ask, Connection};
 use crate::support::control::{GET_3GPP, GET_UC_DATA};
 use crate::support::{Rig, eventually};
 
-fn body() -> Value {
+pub fn body() -> Value {
     json!({"phoneNumber": "123456789"})
 }
 
-fn refused() -> Value {
+pub fn refused() -> Value {
     json!({"NW_CAP_EXPOSURE": "CONSENT_NOT_GIVEN"})
 }
 
-fn given() -> Value {
+pub fn given() -> Value {
     json!({"NW_CAP_EXPOSURE": "CONSENT_GIVEN"})
 }
 
 /// A bridge that asks for consent and is told of it, once it is told of the first subscriber's.
 async fn covered(lifetime: Duration) -> Rig {
+    covered_with(lifetime, |_| {}).await
+}
+
+pub async fn covered_with(lifetime: Duration, change: impl FnOnce(&mut Config)) -> Rig {
     let rig = fed(CONSENT, |config| {
-        config.consent.mode = pei_bridge::config::ConsentMode::Core;
+        config.consent.mode = ConsentMode::Core;
         config.cache.consent = lifetime;
+        change(config);
     })
     .await;
     rig.ask(&body()).await.is_imei("490154203237518");
@@ -101,7 +107,7 @@ async fn swapped_while_consent_is_asked_for(tell: impl AsyncFnOnce(&Rig)) {
         ..CONSENT
     };
     let rig = fed(both, |config| {
-        config.consent.mode = pei_bridge::config::ConsentMode::Core;
+        config.consent.mode = ConsentMode::Core;
     })
     .await;
     rig.control.fault(GET_3GPP, &json!({"status": 500})).await;
@@ -176,7 +182,7 @@ async fn a_subscription_that_the_core_forgot_ends_them_all() {
 #[tokio::test]
 async fn there_are_no_more_subscriptions_than_configured() {
     let rig = fed(CONSENT, |config| {
-        config.consent.mode = pei_bridge::config::ConsentMode::Core;
+        config.consent.mode = ConsentMode::Core;
         config.feeds.consent_entries = 2;
     })
     .await;

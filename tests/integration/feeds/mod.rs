@@ -13,3 +13,4 @@ mod sessions;
 mod several_udms;
 pub mod support;
 mod tokens;
+mod turned_away;
