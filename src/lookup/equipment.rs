@@ -174,11 +174,9 @@ impl Source {
             AmfRegistration::Unspecified => (None, false),
             AmfRegistration::UnknownSubscriber => return Err(LookupError::UnknownSubscription),
         };
-        match self
-            .udm
-            .amf_non_3gpp_access_registration(ue_id, deadline)
-            .await?
-        {
+        let over_non_3gpp = self.udm.amf_non_3gpp_access_registration(ue_id, deadline);
+        // Boxed: the rare way must not make the common one large.
+        match Box::pin(over_non_3gpp).await? {
             AmfRegistration::Registered(registration) if !registration.purged => {
                 self.told(&registration)
             }

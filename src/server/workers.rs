@@ -10,6 +10,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread::{self, JoinHandle};
 
+use futures_util::FutureExt as _;
 use tokio::runtime::{Builder, Handle};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -62,10 +63,8 @@ impl Workers {
             return; // There is at least one.
         };
         let served = Served::by(&worker.load);
-        let connection = async move {
-            connection.await;
-            drop(served);
-        };
+        // Not an `async` block, which would keep two places for the connection.
+        let connection = connection.map(move |()| drop(served));
         tasks.spawn_on(connection, &worker.handle);
     }
 }

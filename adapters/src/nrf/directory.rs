@@ -146,7 +146,8 @@ impl SubscriberDirectory {
             // The wrong group would say that it knows nothing, and be wrong.
             Served::InOneGroup => false,
         };
-        let found = self.search(ue, deadline).await;
+        // Boxed: the rare way must not make the common one large.
+        let found = Box::pin(self.search(ue, deadline)).await;
         // An NRF need not know by public name who is in which group: it may name nobody, or all.
         let may_not_know = matches!(ue, UeId::Gpsi(_)) && !unknown_is_told;
         match found {

@@ -67,7 +67,7 @@ impl Operation {
         let steps = self.steps(Method::GET, || path.shown());
         let path = path.build()?;
         let question = Question::get(self.service, subject, &path);
-        let result = self.ask(question, steps.as_ref(), deadline, read).await;
+        let result = self.ask(question, steps.as_deref(), deadline, read).await;
         if let Some(steps) = steps {
             steps.end(result.as_ref().map(Facts::facts).map_err(|error| *error));
         }
@@ -86,7 +86,7 @@ impl Operation {
         let steps = self.steps(question.method.clone(), || {
             Shown::below_service(question.path.as_str())
         });
-        let result = self.ask(question, steps.as_ref(), deadline, read).await;
+        let result = self.ask(question, steps.as_deref(), deadline, read).await;
         if let Some(steps) = steps {
             steps.end(result.as_ref().map(|_| Vec::new()).map_err(|error| *error));
         }
@@ -95,20 +95,17 @@ impl Operation {
 
     async fn ask<T>(
         &self,
-        question: Question<'_>,
+        mut question: Question<'_>,
         steps: Option<&CallSteps>,
         deadline: Instant,
         read: impl FnOnce(&Answer) -> Result<T, Error>,
     ) -> Result<T, Error> {
         let call = Call::begin(&self.metrics);
         let mut span = trace::child(self.name, Kind::Client);
-        let question = Question {
-            observed: Observed {
-                steps,
-                trace: span.as_ref().map(Span::context),
-                tells_producer: self.tells_producer,
-            },
-            ..question
+        question.observed = Observed {
+            steps,
+            trace: span.as_ref().map(Span::context),
+            tells_producer: self.tells_producer,
         };
         let mut status = None;
         let result = {
@@ -129,10 +126,12 @@ impl Operation {
         result
     }
 
-    fn steps(&self, method: Method, path: impl FnOnce() -> Shown) -> Option<CallSteps> {
+    /// Boxed: usually nobody looks.
+    fn steps(&self, method: Method, path: impl FnOnce() -> Shown) -> Option<Box<CallSteps>> {
         let steps = self.client.steps()?;
         let nf = self.client.nf().name();
-        Some(CallSteps::begin(steps, nf, self.name, method, path()))
+        let steps = CallSteps::begin(steps, nf, self.name, method, path());
+        Some(Box::new(steps))
     }
 
     /// Says in the trace what became of the call.
