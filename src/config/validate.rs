@@ -1,5 +1,7 @@
 //! What only the whole configuration shows.
 
+use adapters::nrf::NfSetId;
+
 use super::{
     AuditSink, AuthMode, ClientCertificates, ClientTls, Config, ConfigError, Core, Discovered,
     DpopMode, GpsiToSupi, ServerTls,
@@ -390,6 +392,17 @@ fn validate_nrf(core: &Core) -> Result<(), ConfigError> {
         if nf_type.is_empty() || !nf_type.bytes().all(letter) {
             return Err(invalid(key, "must be an NF type of TS 29.510, such as NEF"));
         }
+    }
+    let sets = &core.discovery.nf_sets;
+    let is_second = |(place, set): (usize, &NfSetId)| {
+        let mut earlier = sets.iter().take(place);
+        earlier.any(|one| one.nf_type() == set.nf_type())
+    };
+    if sets.iter().enumerate().any(is_second) {
+        return Err(invalid(
+            "core.discovery.nf_sets",
+            "names two sets of one function: a search is for one",
+        ));
     }
     Ok(())
 }

@@ -86,6 +86,12 @@ fn a_refusal_names_the_key_and_the_line() {
         ),
         ("[core.discovery]\nsnssais = [\"1-a\"]", "snssais"),
         ("[core.discovery]\nfunctions = [\"amf\"]", "functions"),
+        ("[core.discovery]\nnf_sets = [\"set1\"]", "nf_sets"),
+        (
+            "[core.discovery]\nnf_sets = [\"set1.udmset.5gc.mnc001.mcc001\", \
+             \"set2.udmset.5gc.mnc001.mcc001\"]",
+            "core.discovery.nf_sets",
+        ),
         ("bsf = [\"127.0.0.1:7777\"]", "bsf"),
         ("bsf = \"http://127.0.0.1:7777\"", "bsf"),
         ("[cache]\nequipment = \"a minute\"", "equipment"),

@@ -36,6 +36,33 @@ async fn every_function_is_found_at_the_nrf() {
     }
 }
 
+/// A set is of one function: it says nothing of the others, which may be in sets of their own.
+#[tokio::test]
+async fn a_set_of_udms_narrows_the_search_for_udms_alone() {
+    const SET: &str = "set1.udmset.5gc.mnc001.mcc001";
+    let network = Network::start(&EVERY_FUNCTION, |_| {}).await;
+    let (control, udms) = (network.control, network.all(NfType::Udm));
+    control
+        .profile(&udms[0].id, &json!({ "nfSetIdList": [SET] }))
+        .await;
+    let mut config = network.config();
+    config.core.discovery.nf_sets = vec![SET.parse().unwrap()];
+    let bridge = Bridge::start(&config);
+    for body in [
+        json!({ "phoneNumber": NUMBER }),
+        json!({ "ipv6Address": "2001:db8:85a3:8d3:1:2:3:4" }),
+        json!({ "ipv4Address": { "publicAddress": "84.125.93.10", "publicPort": 59765 } }),
+    ] {
+        eventually("the function is found", async || {
+            let answer = bridge.ask(&body).await;
+            (answer.status == 200).then(|| answer.is_imei(IMEI))
+        })
+        .await;
+    }
+    assert!(control.total_at(&udms[0].id).await > 0);
+    assert_eq!(control.total_at(&udms[1].id).await, 0, "not of the set");
+}
+
 #[tokio::test]
 async fn the_bridge_is_registered_for_as_long_as_it_runs() {
     let network = Network::start(&EVERY_FUNCTION, |options| {

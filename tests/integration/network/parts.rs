@@ -1,12 +1,11 @@
 //! UDMs of which each serves a part of the subscriptions.
 
-use http::Method;
 use serde_json::json;
 use simcore::NfType;
 
 use super::{NUMBER, Network, is_answered, until_answered};
+use crate::support::Bridge;
 use crate::support::control::GET_3GPP;
-use crate::support::{Bridge, client};
 
 /// Two UDMs that state which SUPIs they serve, and of no public name whose it is.
 async fn two_parts() -> Network {
@@ -14,10 +13,7 @@ async fn two_parts() -> Network {
     for (udm, last) in network.all(NfType::Udm).iter().zip(["4", "9"]) {
         let (start, end) = (format!("00101000000000{last}"), "001019999999999");
         let serves = json!({ "udmInfo": { "supiRanges": [{ "start": start, "end": end }] } });
-        let path = format!("/sim/instances/{}", udm.id);
-        let (control, body) = (network.control.0, serves.to_string());
-        let (status, text) = client::exchange(control, Method::PATCH, &path, &body).await;
-        assert!((200..300).contains(&status), "{text}");
+        network.control.profile(&udm.id, &serves).await;
     }
     network
 }
