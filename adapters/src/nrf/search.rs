@@ -100,7 +100,7 @@ impl Search {
         criteria: &Criteria,
         deadline: Instant,
     ) -> Result<SearchResult, Error> {
-        self.ask(criteria.path(), deadline).await
+        self.narrowed(criteria, |path| path, deadline).await
     }
 
     /// The instances that fit what `narrow` adds to the query as well.
@@ -110,14 +110,14 @@ impl Search {
         narrow: impl FnOnce(Path) -> Path,
         deadline: Instant,
     ) -> Result<SearchResult, Error> {
-        self.ask(narrow(criteria.path()), deadline).await
-    }
-
-    async fn ask(&self, path: Path, deadline: Instant) -> Result<SearchResult, Error> {
         let read = |answer: &Answer| match answer.status() {
-            StatusCode::OK => answer.json::<SearchResultJson>().map(SearchResult::from),
+            StatusCode::OK => {
+                let json = answer.json::<SearchResultJson>()?;
+                Ok(json.found(criteria.preferred_locality.as_deref()))
+            }
             _ => Err(answer.failure()),
         };
+        let path = narrow(criteria.path());
         self.0.get(path, Subject::Anybody, deadline, read).await
     }
 }

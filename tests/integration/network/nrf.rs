@@ -63,6 +63,41 @@ async fn a_set_of_udms_narrows_the_search_for_udms_alone() {
     assert_eq!(control.total_at(&udms[1].id).await, 0, "not of the set");
 }
 
+/// Whether or not the NRF makes something of it.
+#[tokio::test]
+async fn the_near_instance_is_asked_first_whatever_its_priority() {
+    let network = Network::start(&[(NfType::Nrf, 1), (NfType::Udm, 2)], |_| {}).await;
+    let (control, udms) = (network.control, network.all(NfType::Udm));
+    for (udm, locality, priority) in [(udms[0], "north", 2), (udms[1], "south", 1)] {
+        let profile = json!({ "locality": locality, "priority": priority });
+        control.profile(&udm.id, &profile).await;
+    }
+    let mut config = network.config();
+    config.core.discovery.preferred_locality = Some("north".to_owned());
+    let bridge = Bridge::start(&config);
+    until_answered(&bridge).await;
+    eventually("both are connected", async || {
+        let labels = ["UDM", "ready"];
+        let ready = bridge.metric("pei_bridge_core_connections", &labels).await;
+        (ready >= 4.0).then_some(())
+    })
+    .await;
+    control.reset_at(&udms[1].id).await;
+    for _ in 0..20 {
+        is_answered(&bridge, &json!({ "phoneNumber": NUMBER })).await;
+    }
+    assert_eq!(
+        control.total_at(&udms[1].id).await,
+        0,
+        "the near one is there"
+    );
+    control.order(&udms[0].id, "kill").await;
+    for _ in 0..5 {
+        is_answered(&bridge, &json!({ "phoneNumber": NUMBER })).await;
+    }
+    assert!(control.total_at(&udms[1].id).await >= 5);
+}
+
 #[tokio::test]
 async fn the_bridge_is_registered_for_as_long_as_it_runs() {
     let network = Network::start(&EVERY_FUNCTION, |options| {
