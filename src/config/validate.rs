@@ -98,6 +98,17 @@ impl Config {
                 return Err(invalid(key, "must be greater than zero"));
             }
         }
+        let most = api.max_requests_in_flight;
+        if api
+            .max_requests_waiting
+            .is_some_and(|it| it == 0 || it >= most)
+        {
+            return Err(invalid(
+                "api.max_requests_waiting",
+                "must be greater than zero and less than api.max_requests_in_flight: the rest is for \
+                 answers from the caches",
+            ));
+        }
         if api.worker_threads > MOST_WORKER_THREADS {
             return Err(invalid("api.worker_threads", "must be at most 1024"));
         }

@@ -19,6 +19,7 @@ use super::LookupError;
 use super::domains::IpDomains;
 use super::nat::{AddressSpace, NatPools, PrivateAddress, is_reusable};
 use super::remembered::{Lifetimes, Remembered, Told};
+use super::waiting::{Asker, Waiting};
 use crate::config::Config;
 use crate::sessions::SessionTable;
 use crate::telemetry::metrics::{CacheName, LookupMetrics};
@@ -48,8 +49,10 @@ impl SessionLookup {
         sessions: Option<Arc<SessionTable>>,
         steps: Option<Steps>,
         config: &Config,
+        waiting: &Waiting,
         metrics: Arc<LookupMetrics>,
     ) -> Self {
+        let name = CacheName::Session;
         let pools = NatPools::new(config.nat.pools.clone());
         let lifetimes = Lifetimes {
             // Zero, unless the operator knows that its addresses rest before they are used again.
@@ -71,7 +74,7 @@ impl SessionLookup {
                 steps,
                 metrics: metrics.clone(),
             },
-            remembered: Remembered::new(CacheName::Session, &lifetimes, config, metrics),
+            remembered: Remembered::new(name, &lifetimes, config, waiting, metrics),
         }
     }
 
@@ -156,7 +159,9 @@ impl SessionLookup {
             let subscription = self.source.by(address, deadline).await?;
             Ok(Told::of(subscription))
         };
-        self.remembered.get(&address, deadline, ask).await
+        self.remembered
+            .get(&address, Asker::Request, deadline, ask)
+            .await
     }
 
     /// Brings the size of the memory into the metrics.

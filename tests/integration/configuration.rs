@@ -38,6 +38,8 @@ fn a_refusal_names_the_key_and_the_line() {
         ("[api]\nmax_connections = -1", "max_connections"),
         ("[api]\nmax_connections = 0", "max_connections"),
         ("[api]\nworker_threads = 1025", "worker_threads"),
+        ("[api]\nmax_requests_waiting = 0", "max_requests_waiting"),
+        ("[api]\nmax_requests_waiting = 8192", "max_requests_waiting"),
         ("[api]\nlisten = \"localhost\"", "listen"),
         ("[api]\nrequest_timeout = 2", "request_timeout"),
         ("[api]\nrequest_timeout = \"soon\"", "request_timeout"),
