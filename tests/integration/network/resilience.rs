@@ -139,6 +139,28 @@ async fn a_loaded_instance_gets_less() {
     assert!((5..=15).contains(&share), "{share}");
 }
 
+/// By lot: each bound is six standard deviations from what is to be expected.
+#[tokio::test]
+async fn who_asks_for_some_less_gets_so_much_less() {
+    let (network, bridge) = three_udms().await;
+    let (control, udms) = (network.control, network.all(NfType::Udm));
+    let oci = json!({ "oci": { "reduction": 40, "validity": 600 } });
+    control.headers_at(&udms[0].id, &oci).await;
+    assert_eq!(not_answered(&bridge, 30, 1).await, 0);
+    control.reset_at(&udms[0].id).await;
+    // Four tenths of what would be its third go to the others, and none is lost.
+    assert_eq!(not_answered(&bridge, 600, 1).await, 0);
+    let share = control.total_at(&udms[0].id).await;
+    assert!((61..=179).contains(&share), "{share}");
+    for udm in &udms[1..] {
+        control.headers_at(&udm.id, &oci).await;
+    }
+    not_answered(&bridge, 30, 1).await;
+    // Nobody is there to take four tenths of all.
+    let refused = not_answered(&bridge, 600, 1).await;
+    assert!((168..=312).contains(&refused), "{refused}");
+}
+
 #[tokio::test]
 async fn what_is_too_much_at_once_is_refused_at_once_and_the_cache_goes_on() {
     let network = Network::start(&UDMS, |_| {}).await;
