@@ -1,6 +1,7 @@
 //! From a configuration to a running bridge: build (fail early), then run until told to stop.
 
 mod feeding;
+mod files;
 
 use std::io;
 use std::net::SocketAddr;
@@ -26,6 +27,7 @@ use crate::telemetry::metrics::Metrics;
 use crate::telemetry::otlp::{self, Exporter};
 use crate::tls::{ListenerTls, TlsError};
 use feeding::Feeding;
+pub use files::unusable_files;
 
 /// How long the NRF may take to hear that we go.
 const FAREWELL: Duration = Duration::from_secs(1);

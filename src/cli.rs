@@ -11,7 +11,7 @@ use clap::{Args, Parser, Subcommand};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
-use crate::app::App;
+use crate::app::{self, App};
 use crate::config::{Config, Layers};
 use crate::demo::{self, DemoError};
 use crate::telemetry::logs;
@@ -32,7 +32,7 @@ pub struct Arguments {
 enum Command {
     /// Run the service.
     Serve(ConfigFile),
-    /// Validate a configuration and print the effective one.
+    /// Validate a configuration, look at the files that it names, and print the effective one.
     Check(ConfigFile),
     /// Ask the core about one device and tell every step of it.
     Lookup(Box<LookupArguments>),
@@ -97,8 +97,15 @@ fn check(file: &Path) -> ExitCode {
     for doubt in config.doubts() {
         let _ = writeln!(std::io::stderr(), "pei-bridge: {doubt}");
     }
+    let unusable = app::unusable_files(&config);
+    for error in &unusable {
+        fail(error);
+    }
     match config.to_toml() {
-        Ok(text) => written(write!(std::io::stdout(), "{text}")),
+        Ok(text) => match written(write!(std::io::stdout(), "{text}")) {
+            ExitCode::SUCCESS if !unusable.is_empty() => ExitCode::FAILURE,
+            code => code,
+        },
         Err(error) => fail(&error),
     }
 }

@@ -318,6 +318,7 @@ impl Plan<'_> {
 
     fn criteria_of(&self, nf_type: NfType, services: Vec<ServiceName>) -> Criteria {
         let discovery = &self.core.discovery;
+        let mut nf_sets = discovery.nf_sets.iter();
         Criteria {
             nf_type,
             services,
@@ -327,7 +328,7 @@ impl Plan<'_> {
             snssais: discovery.snssais.clone(),
             plmns: discovery.plmns.clone(),
             preferred_locality: discovery.preferred_locality.clone(),
-            nf_set: discovery.nf_set.clone(),
+            nf_set: nf_sets.find(|set| set.nf_type() == nf_type).cloned(),
         }
     }
 }

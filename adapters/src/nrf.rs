@@ -17,7 +17,7 @@ pub(crate) use directory::{Located, Serving, Unlocated};
 pub use directory::{N6Directory, SubscriberDirectory};
 pub use discovery::{Discovery, DiscoverySettings};
 pub use management::{NfProfile, Registration};
-pub use network::{InvalidNetwork, PlmnId, Snssai};
+pub use network::{InvalidNetwork, NfSetId, PlmnId, Snssai};
 pub use profile::instances_from_json;
 pub use search::Criteria;
 pub use status::{Notifications, StatusSettings, Subscriptions};

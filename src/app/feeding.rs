@@ -6,6 +6,7 @@ use std::sync::Arc;
 use adapters::sbi::{ApiRoot, InvalidApiRoot};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
+use uuid::Uuid;
 
 use super::StartError;
 use crate::config::{self, Config};
@@ -35,18 +36,7 @@ impl Feeding {
         let Some(listen) = config.callback.listen else {
             return Ok(None);
         };
-        let keys = config.callback.nrf_keys_file.as_deref();
-        let accepted = Accepted {
-            // Those who notify know us by our profile or by what we said when we asked.
-            nf_types: vec![
-                config.core.registration.nf_type.clone(),
-                config.core.discovery.requester_nf_type.clone(),
-            ],
-            nf_instance_id: tellers.nf_instance_id,
-            scope: config.callback.nrf_token_scope.clone(),
-        };
-        let tokens = keys.map(|file| NrfTokens::open(file, accepted));
-        let tokens = tokens.transpose()?;
+        let tokens = nrf_tokens(config, tellers.nf_instance_id)?;
         let (feeds, inbox) = Feeds::new(changes, tellers, &config.feeds, metrics.feeds.clone());
         let server = callback_server(&config.callback, listen, metrics)?;
         let uri = callback_uri(&config.callback, &server)?;
@@ -88,6 +78,25 @@ impl Feeding {
             let _ = serving.await;
         })
     }
+}
+
+/// By what notifications are judged, where they need a token.
+pub(super) fn nrf_tokens(
+    config: &Config,
+    nf_instance_id: Uuid,
+) -> Result<Option<NrfTokens>, StartError> {
+    let accepted = Accepted {
+        // Those who notify know us by our profile or by what we said when we asked.
+        nf_types: vec![
+            config.core.registration.nf_type.clone(),
+            config.core.discovery.requester_nf_type.clone(),
+        ],
+        nf_instance_id,
+        scope: config.callback.nrf_token_scope.clone(),
+    };
+    let keys = config.callback.nrf_keys_file.as_deref();
+    let tokens = keys.map(|file| NrfTokens::open(file, accepted));
+    Ok(tokens.transpose()?)
 }
 
 fn callback_server(

@@ -107,6 +107,13 @@ pub enum AuditError {
     NoKey(#[from] NoRandomness),
 }
 
+fn pseudonyms(config: &config::Audit) -> Result<Pseudonyms, AuditError> {
+    Ok(match &config.pseudonym_key {
+        Some(source) => Pseudonyms::new(&Secret::read(source)?)?,
+        None => Pseudonyms::random()?,
+    })
+}
+
 /// The record could not be written, and the operator wants no answer without one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct NotRecorded;
@@ -139,10 +146,7 @@ impl Audit {
                 source,
             })?,
         };
-        let pseudonyms = match &config.pseudonym_key {
-            Some(source) => Pseudonyms::new(&Secret::read(source)?)?,
-            None => Pseudonyms::random()?,
-        };
+        let pseudonyms = pseudonyms(config)?;
         let unknown_callers = NonZeroU32::new(config.unauthenticated_per_second)
             .map(|per_second| RateLimiter::direct(Quota::per_second(per_second)));
         Ok(Some(Self {
@@ -153,6 +157,14 @@ impl Audit {
             untold: AtomicU64::new(0),
             metrics,
         }))
+    }
+
+    /// Whether the key can be used that the configuration names, where there is an audit.
+    pub fn check_key(config: &config::Audit) -> Result<(), AuditError> {
+        match config.sink {
+            AuditSink::Off => Ok(()),
+            AuditSink::File | AuditSink::Stdout => pseudonyms(config).map(drop),
+        }
     }
 
     /// The name of a subscription in the audit.

@@ -4,7 +4,7 @@ use std::net::{Ipv4Addr, Ipv6Addr};
 use std::path::PathBuf;
 use std::time::Duration;
 
-use adapters::nrf::{PlmnId, Snssai};
+use adapters::nrf::{NfSetId, PlmnId, Snssai};
 use adapters::sbi::ApiRoot;
 use serde::{Deserialize, Serialize};
 
@@ -283,9 +283,9 @@ pub struct Discovery {
     /// Instances here come first.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub preferred_locality: Option<String>,
-    /// Only instances of this NF set.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub nf_set: Option<String>,
+    /// Only instances of these NF sets, each of which is of one function.
+    #[serde(with = "values::texts")]
+    pub nf_sets: Vec<NfSetId>,
     /// Whether the NRF is asked which UPF has the public address.
     pub upf_by_address: bool,
     /// A result is asked for again after so long, however long it says that it holds.
@@ -302,7 +302,7 @@ impl Default for Discovery {
             snssais: Vec::new(),
             plmns: Vec::new(),
             preferred_locality: None,
-            nf_set: None,
+            nf_sets: Vec::new(),
             upf_by_address: true,
             longest_period: DEFAULT_LONGEST_PERIOD,
         }

@@ -103,6 +103,9 @@ pub struct Api {
     pub max_connections: usize,
     /// Requests worked on at once; one more is answered 503.
     pub max_requests_in_flight: usize,
+    /// Those of them that may wait for the core; absent: three quarters.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub max_requests_waiting: Option<usize>,
     /// From the first byte of a header section to its last.
     #[serde(with = "values::duration")]
     pub header_read_timeout: Duration,
@@ -155,6 +158,7 @@ impl Default for Api {
             worker_threads: 0,
             max_connections: DEFAULT_MAX_CONNECTIONS,
             max_requests_in_flight: DEFAULT_MAX_REQUESTS_IN_FLIGHT,
+            max_requests_waiting: None,
             header_read_timeout: DEFAULT_HEADER_READ_TIMEOUT,
             body_read_timeout: DEFAULT_BODY_READ_TIMEOUT,
             idle_timeout: DEFAULT_IDLE_TIMEOUT,
@@ -162,6 +166,16 @@ impl Default for Api {
             allow_plain_http: false,
             tls: None,
         }
+    }
+}
+
+impl Api {
+    /// How many requests may wait for the core at once. What is left of all is for those that memory
+    /// answers, each of which takes its place for a moment: a quarter is plenty.
+    pub fn requests_waiting(&self) -> usize {
+        let usual = (self.max_requests_in_flight - self.max_requests_in_flight / 4).max(1);
+        let below_all = self.max_requests_in_flight.saturating_sub(1).max(1);
+        self.max_requests_waiting.unwrap_or(usual.min(below_all))
     }
 }
 

@@ -1,5 +1,7 @@
 //! What only the whole configuration shows.
 
+use adapters::nrf::NfSetId;
+
 use super::{
     AuditSink, AuthMode, ClientCertificates, ClientTls, Config, ConfigError, Core, Discovered,
     DpopMode, GpsiToSupi, ServerTls,
@@ -95,6 +97,17 @@ impl Config {
             if zero {
                 return Err(invalid(key, "must be greater than zero"));
             }
+        }
+        let most = api.max_requests_in_flight;
+        if api
+            .max_requests_waiting
+            .is_some_and(|it| it == 0 || it >= most)
+        {
+            return Err(invalid(
+                "api.max_requests_waiting",
+                "must be greater than zero and less than api.max_requests_in_flight: the rest is for \
+                 answers from the caches",
+            ));
         }
         if api.worker_threads > MOST_WORKER_THREADS {
             return Err(invalid("api.worker_threads", "must be at most 1024"));
@@ -390,6 +403,17 @@ fn validate_nrf(core: &Core) -> Result<(), ConfigError> {
         if nf_type.is_empty() || !nf_type.bytes().all(letter) {
             return Err(invalid(key, "must be an NF type of TS 29.510, such as NEF"));
         }
+    }
+    let sets = &core.discovery.nf_sets;
+    let is_second = |(place, set): (usize, &NfSetId)| {
+        let mut earlier = sets.iter().take(place);
+        earlier.any(|one| one.nf_type() == set.nf_type())
+    };
+    if sets.iter().enumerate().any(is_second) {
+        return Err(invalid(
+            "core.discovery.nf_sets",
+            "names two sets of one function: a search is for one",
+        ));
     }
     Ok(())
 }

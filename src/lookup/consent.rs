@@ -14,6 +14,7 @@ use tokio::time::Instant;
 
 use super::feed::Feed;
 use super::remembered::{Correction, Lifetimes, Remembered, Told};
+use super::waiting::{Asker, Waiting};
 use super::{LookupError, Wanted};
 use crate::auth::{Caller, Subject};
 use crate::config::{self, Config, ConsentMode};
@@ -116,9 +117,11 @@ impl ConsentLookup {
     pub(super) fn new(
         udm: Udm,
         config: &Config,
+        waiting: &Waiting,
         metrics: Arc<LookupMetrics>,
         told_by: Option<ConsentFeed>,
     ) -> Self {
+        let name = CacheName::Consent;
         let lifetimes = Lifetimes {
             known: config.cache.consent,
             entries: config.cache.consent_entries,
@@ -138,7 +141,7 @@ impl ConsentLookup {
             rules: config.consent.clone(),
             fed,
             lifetime: config.cache.consent,
-            remembered: Remembered::new(CacheName::Consent, &lifetimes, config, metrics),
+            remembered: Remembered::new(name, &lifetimes, config, waiting, metrics),
         }
     }
 
@@ -219,7 +222,11 @@ impl ConsentLookup {
             supi: supi.clone(),
             purpose,
         };
-        match self.remembered.get(&matter, deadline, ask).await {
+        match self
+            .remembered
+            .get(&matter, Asker::Request, deadline, ask)
+            .await
+        {
             Ok(consent) => Ok(consent == udm::Consent::Given),
             Err(LookupError::Core(error)) => Err(LookupError::ConsentUnknown(error)),
             Err(error) => Err(error),

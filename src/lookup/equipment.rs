@@ -12,6 +12,7 @@ use super::LookupError;
 use super::feed::Feed;
 use super::remembered::{Correction, Lifetimes, Remembered, Told};
 use super::subscription::SubscriptionLookup;
+use super::waiting::{Asker, Waiting};
 use crate::config::{Config, GpsiToSupi, LastChecked, Purged};
 use crate::telemetry::metrics::{CacheName, LookupMetrics};
 
@@ -39,9 +40,11 @@ impl EquipmentLookup {
         udm: Udm,
         subscription: Arc<SubscriptionLookup>,
         config: &Config,
+        waiting: &Waiting,
         metrics: Arc<LookupMetrics>,
         feed: Option<Arc<Feed>>,
     ) -> Self {
+        let name = CacheName::Equipment;
         let by_supi_alone = feed.is_some()
             || match config.core.gpsi_to_supi {
                 GpsiToSupi::Direct => false,
@@ -66,7 +69,7 @@ impl EquipmentLookup {
                 purged: config.core.purged,
                 metrics: metrics.clone(),
             },
-            remembered: Remembered::new(CacheName::Equipment, &lifetimes, config, metrics),
+            remembered: Remembered::new(name, &lifetimes, config, waiting, metrics),
             by_supi_alone,
             lifetime: config.cache.equipment,
         }
@@ -113,7 +116,9 @@ impl EquipmentLookup {
             }
             Ok(told)
         };
-        self.remembered.get(ue_id, deadline, ask).await
+        self.remembered
+            .get(ue_id, Asker::Request, deadline, ask)
+            .await
     }
 
     /// Brings the size of the memory into the metrics.
@@ -146,7 +151,9 @@ impl Source {
     async fn ask(&self, ue_id: &UeId, deadline: Instant) -> Result<Told<Equipment>, LookupError> {
         let supi = match (self.gpsi_to_supi, ue_id) {
             (GpsiToSupi::Translation, UeId::Gpsi(_)) => {
-                Some(UeId::Supi(self.subscription.supi(ue_id, deadline).await?))
+                // Whoever waits for the device has a place already.
+                let supi = self.subscription.supi(ue_id, Asker::Bridge, deadline);
+                Some(UeId::Supi(supi.await?))
             }
             // The table was asked before: what has no SUPI there does not come here.
             (GpsiToSupi::Direct | GpsiToSupi::File, _) | (_, UeId::Supi(_)) => None,

@@ -5,8 +5,9 @@
 //! [`session`] (whose session is this address), [`subscription`] (public to permanent identifier, by
 //! the core or by the operator's table, [`provisioned`]),
 //! [`consent`] (may it be disclosed), [`equipment`] (which device); below them all
-//! [`remembered`], which asks the core once and keeps the answer for as long as it may, and
-//! [`feed`], by which it may for longer. What the core tells unasked comes in through [`changes`].
+//! [`remembered`], which asks the core once and keeps the answer for as long as it may,
+//! [`waiting`], which bounds how many requests wait meanwhile, and [`feed`], by which answers may be
+//! kept for longer. What the core tells unasked comes in through [`changes`].
 
 pub mod changes;
 pub mod consent;
@@ -19,6 +20,7 @@ mod question;
 mod remembered;
 pub mod session;
 pub mod subscription;
+mod waiting;
 
 use std::pin::pin;
 use std::sync::Arc;
@@ -45,6 +47,7 @@ use provisioned::Provisioned;
 use question::{Identifier, identifiers};
 use session::SessionLookup;
 use subscription::SubscriptionLookup;
+use waiting::{Asker, Waiting};
 
 /// Subscriptions whose consent was asked about and that wait to be subscribed to; more of them are
 /// asked about again.
@@ -160,6 +163,8 @@ pub struct Lookup {
     subscription: Arc<SubscriptionLookup>,
     consent: Arc<ConsentLookup>,
     equipment: Arc<EquipmentLookup>,
+    waiting: Waiting,
+    metrics: Arc<LookupMetrics>,
 }
 
 /// One lookup on its way: who asks for what, and until when.
@@ -216,22 +221,42 @@ impl Lookup {
         let fed_consent = consent_feed
             .clone()
             .map(|feed| ConsentFeed { feed, wanted });
-        let (udm, metrics) = (|| udm.clone(), || metrics.clone());
-        let subscription =
-            SubscriptionLookup::new(udm(), provisioned, config, metrics(), feed.clone());
+        let waiting = Waiting::new(config.api.requests_waiting());
+        let (all, metrics) = (metrics, || metrics.clone());
+        let subscription = SubscriptionLookup::new(
+            udm.clone(),
+            provisioned,
+            config,
+            &waiting,
+            metrics(),
+            feed.clone(),
+        );
         let subscription = Arc::new(subscription);
+        let consent = ConsentLookup::new(udm.clone(), config, &waiting, metrics(), fed_consent);
+        let session = SessionLookup::new(
+            bsf,
+            upf,
+            sessions.clone(),
+            steps,
+            config,
+            &waiting,
+            metrics(),
+        );
         let lookup = Self {
             supported: config.api.supported_identifiers.clone(),
-            session: SessionLookup::new(bsf, upf, sessions.clone(), steps, config, metrics()),
-            consent: Arc::new(ConsentLookup::new(udm(), config, metrics(), fed_consent)),
+            session,
+            consent: Arc::new(consent),
             equipment: Arc::new(EquipmentLookup::new(
-                udm(),
+                udm,
                 subscription.clone(),
                 config,
+                &waiting,
                 metrics(),
                 feed.clone(),
             )),
             subscription,
+            waiting,
+            metrics: all.clone(),
         };
         let changes = Changes {
             sessions,
@@ -300,6 +325,7 @@ impl Lookup {
         self.subscription.record_size();
         self.consent.record_size();
         self.equipment.record_size();
+        self.waiting.record(&self.metrics);
     }
 
     /// The identifiers of supported kinds, in the order in which they are tried.
@@ -333,6 +359,14 @@ impl Lookup {
         }
     }
 
+    /// The permanent identifier of a subscription that a request is about.
+    async fn supi(&self, subscription: &UeId, deadline: Instant) -> Result<Supi, LookupError> {
+        let supi = self
+            .subscription
+            .supi(subscription, Asker::Request, deadline);
+        supi.await
+    }
+
     /// The permanent identifier behind any identifier; `None` where the core knows no subscription.
     async fn supi_of(
         &self,
@@ -341,7 +375,7 @@ impl Lookup {
     ) -> Result<Option<Supi>, LookupError> {
         let several = SeveralIdentifiers::MustAgree;
         let supi = match self.subscription_of(identifier, several, deadline).await {
-            Ok(ue_id) => self.subscription.supi(&ue_id, deadline).await,
+            Ok(ue_id) => self.supi(&ue_id, deadline).await,
             Err(error) => Err(error),
         };
         match supi {
@@ -454,7 +488,7 @@ impl Walk<'_> {
         let (disclosure, equipment) = match self.authority {
             Authority::Refused => return Err(LookupError::ConsentMissing),
             Authority::Core => {
-                let supi = lookup.subscription.supi(subscription, deadline).await?;
+                let supi = lookup.supi(subscription, deadline).await?;
                 // One name from here on, whichever identifier was asked with.
                 *subscription = UeId::Supi(supi.clone());
                 // Pinned where it is made: moving it would copy some kilobytes.
@@ -462,8 +496,8 @@ impl Walk<'_> {
                 found.await?
             }
             Authority::Nobody | Authority::Exempt => {
-                if lookup.equipment.by_supi_alone() {
-                    let supi = lookup.subscription.supi(subscription, deadline);
+                if lookup.equipment.by_supi_alone() && matches!(subscription, UeId::Gpsi(_)) {
+                    let supi = lookup.supi(subscription, deadline);
                     *subscription = UeId::Supi(supi.await?);
                 }
                 let found = pin!(lookup.equipment_of(subscription, public_name, deadline));
@@ -543,7 +577,7 @@ impl Lookup {
         }
         // Boxed: the rare way must not make the common one large.
         let token = Box::pin(self.supi_of(&subject, deadline)).await?;
-        let asked = Box::pin(self.subscription.supi(subscription, deadline)).await?;
+        let asked = Box::pin(self.supi(subscription, deadline)).await?;
         let is_of_token = token.as_ref() == Some(&asked);
         *subscription = UeId::Supi(asked);
         is_of_token.then_some(()).ok_or(LookupError::NotOfToken)

@@ -18,6 +18,7 @@ use tokio::time::Instant;
 
 use super::LookupError;
 use super::feed::{Feed, Life, Until};
+use super::waiting::{Asker, Waiting};
 use crate::config::Config;
 use crate::flights::Flights;
 use crate::telemetry::metrics::{CacheName, CacheOutcome, LookupMetrics};
@@ -59,6 +60,7 @@ pub(super) struct Remembered<K, V> {
     none_found_lifetime: Duration,
     past_lifetime: Duration,
     flights: Flights<K, Result<V, LookupError>>,
+    waiting: Waiting,
     metrics: Arc<LookupMetrics>,
     /// Absent where nobody tells of changes.
     fed: Option<Fed<K>>,
@@ -114,6 +116,7 @@ where
         name: CacheName,
         lifetimes: &Lifetimes,
         config: &Config,
+        waiting: &Waiting,
         metrics: Arc<LookupMetrics>,
     ) -> Self {
         let fed = lifetimes.fed.clone();
@@ -128,6 +131,7 @@ where
             none_found_lifetime: lifetimes.none_found,
             past_lifetime: lifetimes.past_lifetime,
             flights: Flights::default(),
+            waiting: waiting.clone(),
             metrics,
             fed: fed.map(|(feed, lifetime)| Fed {
                 feed,
@@ -137,10 +141,12 @@ where
         }
     }
 
-    /// The answer about `key`, from memory or else from `ask`, which is told its deadline.
+    /// The answer about `key`, from memory or else from `ask`, which is told its deadline. Where too
+    /// many requests wait already, one more is refused at once.
     pub(super) async fn get<F>(
         &self,
         key: &K,
+        asker: Asker,
         deadline: Instant,
         ask: impl Fn(Instant) -> F,
     ) -> Result<V, LookupError>
@@ -150,6 +156,13 @@ where
         if let Some(answer) = self.recall(key) {
             return answer;
         }
+        let _place = match asker {
+            Asker::Request => match self.waiting.enter() {
+                Some(place) => Some(place),
+                None => return self.past(key).ok_or_else(|| self.too_many()),
+            },
+            Asker::Bridge => None,
+        };
         loop {
             let question = async || match &self.fed {
                 None => {
@@ -167,6 +180,13 @@ where
                 answer => return answer,
             }
         }
+    }
+
+    fn too_many(&self) -> LookupError {
+        self.metrics.shed_waiting();
+        LookupError::Core(sbi::Error::Overloaded {
+            retry_after: Some(1),
+        })
     }
 
     /// What was the answer until lately.

@@ -19,6 +19,7 @@ use super::LookupError;
 use super::domains::IpDomains;
 use super::nat::{AddressSpace, NatPools, PrivateAddress, is_reusable};
 use super::remembered::{Lifetimes, Remembered, Told};
+use super::waiting::{Asker, Waiting};
 use crate::config::Config;
 use crate::sessions::SessionTable;
 use crate::telemetry::metrics::{CacheName, LookupMetrics};
@@ -48,8 +49,10 @@ impl SessionLookup {
         sessions: Option<Arc<SessionTable>>,
         steps: Option<Steps>,
         config: &Config,
+        waiting: &Waiting,
         metrics: Arc<LookupMetrics>,
     ) -> Self {
+        let name = CacheName::Session;
         let pools = NatPools::new(config.nat.pools.clone());
         let lifetimes = Lifetimes {
             // Zero, unless the operator knows that its addresses rest before they are used again.
@@ -71,7 +74,7 @@ impl SessionLookup {
                 steps,
                 metrics: metrics.clone(),
             },
-            remembered: Remembered::new(CacheName::Session, &lifetimes, config, metrics),
+            remembered: Remembered::new(name, &lifetimes, config, waiting, metrics),
         }
     }
 
@@ -152,11 +155,17 @@ impl SessionLookup {
     }
 
     async fn by(&self, address: Address, deadline: Instant) -> Fetched {
+        // What takes no question waits for nobody who asks one.
+        if let Some(ue_id) = self.source.told_behind(address) {
+            return Ok(ue_id);
+        }
         let ask = async |deadline| {
             let subscription = self.source.by(address, deadline).await?;
             Ok(Told::of(subscription))
         };
-        self.remembered.get(&address, deadline, ask).await
+        self.remembered
+            .get(&address, Asker::Request, deadline, ask)
+            .await
     }
 
     /// Brings the size of the memory into the metrics.
@@ -339,7 +348,42 @@ impl Source {
         found
     }
 
-    async fn bound(&self, private: &PrivateAddress, deadline: Instant) -> Fetched {
+    /// Whose session the SMFs say is behind an address that is translated without a question.
+    fn told_behind(&self, address: Address) -> Option<UeId> {
+        let table = self.sessions.as_ref()?;
+        let (query, must_agree) = match address {
+            Address::V6(_) => return None,
+            Address::V4(query) => (query, false),
+            Address::V4Agreeing(query) => (query, true),
+        };
+        let by_pool = match query {
+            Ipv4Query::Port { public, port, .. } => Some(self.pools.by_port(public, port)?),
+            Ipv4Query::Private { public, private } => self.pools.by_private(public, private),
+        };
+        let private = match (&by_pool, query) {
+            (Some(private), _) => private.clone(),
+            (None, Ipv4Query::Private { public, private }) if !self.pools.cover(public) => {
+                unmapped(private)
+            }
+            (None, _) => return None,
+        };
+        let stated = query.private().filter(|_| must_agree);
+        if stated.is_some_and(|stated| stated != private.address) {
+            return None;
+        }
+        let (domain, is_placed) = self.place(&private);
+        let told = || table.by_ipv4(private.address, domain);
+        // Where it is not there, it is looked for once more before the BSF is asked.
+        let found = is_placed.then(told).flatten()?;
+        self.metrics.session_table(true);
+        if let Some(by_pool) = &by_pool {
+            self.note_pool(by_pool);
+        }
+        Some(found)
+    }
+
+    /// In which IP domain a private address is, and whether that is known.
+    fn place<'a>(&'a self, private: &'a PrivateAddress) -> (Option<&'a str>, bool) {
         let domain = match &private.space {
             AddressSpace::Domain(domain) => Some(domain),
             AddressSpace::Unknown if is_reusable(private.address) => {
@@ -347,10 +391,15 @@ impl Source {
             }
             AddressSpace::Network | AddressSpace::Unknown => None,
         };
-        let placed = domain.is_some()
+        let is_placed = domain.is_some()
             || private.space == AddressSpace::Network
             || !is_reusable(private.address);
-        let told = || self.told_ipv4(private.address, domain.map(String::as_str));
+        (domain.map(String::as_str), is_placed)
+    }
+
+    async fn bound(&self, private: &PrivateAddress, deadline: Instant) -> Fetched {
+        let (domain, placed) = self.place(private);
+        let told = || self.told_ipv4(private.address, domain);
         if let Some(ue_id) = placed.then(told).flatten() {
             return Ok(ue_id);
         }
@@ -358,7 +407,7 @@ impl Source {
             return Err(LookupError::UnknownSubscription);
         };
         let binding = bsf
-            .pcf_binding_ipv4(private.address, domain.map(String::as_str), deadline)
+            .pcf_binding_ipv4(private.address, domain, deadline)
             .await?;
         let Some(binding) = binding else {
             return Err(LookupError::UnknownSubscription);

@@ -13,6 +13,7 @@ use super::LookupError;
 use super::feed::Feed;
 use super::provisioned::Provisioned;
 use super::remembered::{Correction, Lifetimes, Remembered, Told};
+use super::waiting::{Asker, Waiting};
 use crate::config::Config;
 use crate::telemetry::metrics::{CacheName, LookupMetrics};
 
@@ -33,9 +34,11 @@ impl SubscriptionLookup {
         udm: Udm,
         provisioned: Option<Provisioned>,
         config: &Config,
+        waiting: &Waiting,
         metrics: Arc<LookupMetrics>,
         feed: Option<Arc<Feed>>,
     ) -> Self {
+        let name = CacheName::Subscription;
         let lifetimes = Lifetimes {
             known: config.cache.equipment,
             entries: config.cache.subscription_entries,
@@ -49,12 +52,17 @@ impl SubscriptionLookup {
         Self {
             udm,
             provisioned,
-            remembered: Remembered::new(CacheName::Subscription, &lifetimes, config, metrics),
+            remembered: Remembered::new(name, &lifetimes, config, waiting, metrics),
         }
     }
 
     /// The permanent identifier of a subscription that may be named by a public one.
-    pub async fn supi(&self, ue_id: &UeId, deadline: Instant) -> Result<Supi, LookupError> {
+    pub(super) async fn supi(
+        &self,
+        ue_id: &UeId,
+        asker: Asker,
+        deadline: Instant,
+    ) -> Result<Supi, LookupError> {
         let gpsi = match ue_id {
             UeId::Supi(supi) => return Ok(supi.clone()),
             UeId::Gpsi(gpsi) => gpsi,
@@ -69,7 +77,7 @@ impl SubscriptionLookup {
             let translation = translation.ok_or(LookupError::UnknownSubscription)?;
             Ok(Told::of(translation.supi))
         };
-        self.remembered.get(gpsi, deadline, ask).await
+        self.remembered.get(gpsi, asker, deadline, ask).await
     }
 
     /// The same, whatever is remembered.
@@ -79,7 +87,8 @@ impl SubscriptionLookup {
         deadline: Instant,
     ) -> Result<Supi, LookupError> {
         self.remembered.correct(gpsi, |_| Correction::Forget);
-        self.supi(&UeId::Gpsi(gpsi.clone()), deadline).await
+        let ue_id = UeId::Gpsi(gpsi.clone());
+        self.supi(&ue_id, Asker::Bridge, deadline).await
     }
 
     /// Brings the size of the memory into the metrics.

@@ -54,10 +54,15 @@ impl Metrics {
     /// Registers every metric under a registry of its own.
     pub fn new() -> Result<Self, prometheus::Error> {
         let registry = Registry::new();
+        let shed = IntCounterVec::new(
+            Opts::new("pei_bridge_shed_total", "Refused to protect the rest"),
+            &["what"],
+        )?;
+        registry.register(Box::new(shed.clone()))?;
         Ok(Self {
             api: Arc::new(ApiMetrics::register(&registry)?),
-            server: Arc::new(ServerMetrics::register(&registry)?),
-            lookup: Arc::new(LookupMetrics::register(&registry)?),
+            server: Arc::new(ServerMetrics::register(&registry, &shed)?),
+            lookup: Arc::new(LookupMetrics::register(&registry, &shed)?),
             auth: Arc::new(AuthMetrics::register(&registry)?),
             limits: Arc::new(LimitMetrics::register(&registry)?),
             audit: AuditMetrics::register(&registry)?,
@@ -232,11 +237,7 @@ impl ServerMetrics {
         }
     }
 
-    fn register(registry: &Registry) -> Result<Self, prometheus::Error> {
-        let shed = IntCounterVec::new(
-            Opts::new("pei_bridge_shed_total", "Refused to protect the rest"),
-            &["what"],
-        )?;
+    fn register(registry: &Registry, shed: &IntCounterVec) -> Result<Self, prometheus::Error> {
         let reloads = IntCounterVec::new(
             Opts::new(
                 "pei_bridge_tls_reloads_total",
@@ -272,7 +273,6 @@ impl ServerMetrics {
             handshake_failures: HandshakeFailure::ALL
                 .map(|why| (why, handshakes.with_label_values(&[why.label()]))),
         };
-        registry.register(Box::new(shed))?;
         registry.register(Box::new(reloads))?;
         registry.register(Box::new(handshakes))?;
         registry.register(Box::new(metrics.connections.clone()))?;
@@ -315,6 +315,8 @@ pub struct LookupMetrics {
     consent: CacheMetrics,
     past_lifetime: IntCounter,
     time_missing: IntCounter,
+    waiting: IntGauge,
+    shed_waiting: IntCounter,
     session_table_hits: IntCounter,
     session_table_misses: IntCounter,
 }
@@ -328,7 +330,7 @@ struct CacheMetrics {
 }
 
 impl LookupMetrics {
-    fn register(registry: &Registry) -> Result<Self, prometheus::Error> {
+    fn register(registry: &Registry, shed: &IntCounterVec) -> Result<Self, prometheus::Error> {
         let requests = IntCounterVec::new(
             Opts::new(
                 "pei_bridge_cache_requests_total",
@@ -345,6 +347,11 @@ impl LookupMetrics {
             "Devices told past their lifetime, for the core gave no answer",
         )?;
         registry.register(Box::new(past_lifetime.clone()))?;
+        let waiting = IntGauge::new(
+            "pei_bridge_requests_waiting",
+            "Requests that wait for the core now",
+        )?;
+        registry.register(Box::new(waiting.clone()))?;
         let time_missing = IntCounter::new(
             "pei_bridge_core_time_missing_total",
             "Answers of the core without any time, dated by their receipt",
@@ -374,6 +381,8 @@ impl LookupMetrics {
             consent: cache("consent"),
             past_lifetime,
             time_missing,
+            waiting,
+            shed_waiting: shed.with_label_values(&["waiting"]),
             session_table_hits: session_table.with_label_values(&["hit"]),
             session_table_misses: session_table.with_label_values(&["miss"]),
         })
@@ -403,6 +412,17 @@ impl LookupMetrics {
     /// Counts a device that was told past its lifetime.
     pub fn answered_past_lifetime(&self) {
         self.past_lifetime.inc();
+    }
+
+    /// Sets how many requests wait for the core.
+    pub fn waiting(&self, requests: usize) {
+        self.waiting
+            .set(i64::try_from(requests).unwrap_or(i64::MAX));
+    }
+
+    /// Counts a request that was not to wait for the core beside so many others.
+    pub fn shed_waiting(&self) {
+        self.shed_waiting.inc();
     }
 
     /// Counts one question to the table of sessions.

@@ -129,7 +129,7 @@ async fn check_prints_what_serve_would_use() {
     assert_eq!(refused.code, Some(2), "{refused:?}");
 }
 
-/// The file is no part of what `check` can know of a configuration; the start fails, with 1.
+/// The configuration is good, and the start fails: with 1.
 #[tokio::test]
 async fn a_tac_table_that_cannot_be_read_refuses_the_start() {
     let headless = file(".csv", "imei,make\n1,2\n");
@@ -138,9 +138,90 @@ async fn a_tac_table_that_cannot_be_read_refuses_the_start() {
             ".toml",
             &format!("{}[tac]\nfile = \"{table}\"\n", any_core()),
         );
-        let ended = run(&["serve", "--config", config.to_str().unwrap()]).await;
+        for command in ["serve", "check"] {
+            let ended = run(&[command, "--config", config.to_str().unwrap()]).await;
+            assert_eq!(ended.code, Some(1), "{ended:?}");
+            assert!(ended.stderr.contains(table), "{ended:?}");
+        }
+    }
+}
+
+/// Each of them, by its key and its name; and nobody hears of it.
+#[tokio::test]
+async fn check_looks_at_every_file_that_is_named() {
+    let rig = Rig::start().await;
+    rig.control.reset().await;
+    let bad = file(".txt", "nothing of use");
+    let bad = bad.display();
+    let text = format!(
+        "[api.tls]\ncertificate_file = \"{bad}\"\nkey_file = \"no/api.key\"\n\
+         [[auth.issuers]]\nissuer = \"http://127.0.0.1:1\"\naudience = \"a\"\n\
+         jwks_file = \"no/jwks.json\"\n\
+         [core]\nnrf = [\"http://{0}\"]\ngpsi_to_supi = \"file\"\n\
+         gpsi_to_supi_file = \"no/table.csv\"\n\
+         [core.registration]\nfqdn = \"bridge.example\"\n\
+         [callback]\nlisten = \"127.0.0.1:0\"\nnrf_keys_file = \"{bad}\"\n\
+         [callback.tls]\ncertificate_file = \"no/callback.crt\"\nkey_file = \"no/callback.key\"\n\
+         [tac]\nfile = \"no/tac.csv\"\n\
+         [audit]\nsink = \"file\"\nfile = \"no/audit.log\"\npseudonym_key = {{ file = \"no/key\" }}\n\
+         [[ppid.secrets]]\nid = \"a\"\nfrom = \"2026-01-01T00:00:00Z\"\n\
+         secret = {{ env = \"NO_SUCH_SECRET\" }}\n",
+        rig.core.core_addr()
+    );
+    let config = file(".toml", &text);
+    let ended = run(&["check", "--config", config.to_str().unwrap()]).await;
+    assert_eq!(ended.code, Some(1), "{ended:?}");
+    for said in [
+        "api.tls: ",
+        "jwks_file: ",
+        "core.gpsi_to_supi_file no/table.csv",
+        "callback.nrf_keys_file: ",
+        "callback.tls: no/callback.crt",
+        "no/tac.csv",
+        "audit.pseudonym_key: no/key",
+        "NO_SUCH_SECRET",
+    ] {
+        assert!(ended.stderr.contains(said), "{said}: {}", ended.stderr);
+    }
+    assert_eq!(ended.stderr.lines().count(), 8, "{}", ended.stderr);
+    assert!(ended.stdout.contains("no/table.csv"), "{}", ended.stdout);
+    assert_eq!(rig.control.total().await, 0);
+}
+
+/// What a sample needs beside itself is said by `check`, and nothing else is missing.
+#[tokio::test]
+async fn check_names_what_a_sample_of_a_core_needs() {
+    let sample = |name: &str| format!("{}/deploy/cores/{name}", env!("CARGO_MANIFEST_DIR"));
+    let table = file(".csv", "gpsi,supi\nmsisdn-123456789,imsi-001010000000001\n");
+    let table = [(
+        "PEI_BRIDGE__CORE__GPSI_TO_SUPI_FILE",
+        table.to_str().unwrap(),
+    )];
+    let open5gs = sample("open5gs.toml");
+    let open5gs = ["check", "--config", &open5gs];
+    let feeds = sample("feeds.toml");
+    let feeds = ["check", "--config", &feeds];
+    for (arguments, missing) in [
+        (open5gs, vec!["/etc/pei-bridge/subscriptions.csv"]),
+        (
+            feeds,
+            vec![
+                "/etc/pei-bridge/callback.crt",
+                "/etc/pei-bridge/nrf-keys.json",
+            ],
+        ),
+    ] {
+        let ended = run(&arguments).await;
         assert_eq!(ended.code, Some(1), "{ended:?}");
-        assert!(ended.stderr.contains(table), "{ended:?}");
+        for file in &missing {
+            assert!(ended.stderr.contains(file), "{ended:?}");
+        }
+        assert_eq!(ended.stderr.lines().count(), missing.len(), "{ended:?}");
+    }
+    assert_eq!(run_with(&open5gs, &table).await.code, Some(0));
+    for name in ["direct.toml", "nrf.toml", "scp.toml"] {
+        let ended = run(&["check", "--config", &sample(name)]).await;
+        assert_eq!(ended.code, Some(0), "{ended:?}");
     }
 }
 

@@ -38,6 +38,8 @@ fn a_refusal_names_the_key_and_the_line() {
         ("[api]\nmax_connections = -1", "max_connections"),
         ("[api]\nmax_connections = 0", "max_connections"),
         ("[api]\nworker_threads = 1025", "worker_threads"),
+        ("[api]\nmax_requests_waiting = 0", "max_requests_waiting"),
+        ("[api]\nmax_requests_waiting = 8192", "max_requests_waiting"),
         ("[api]\nlisten = \"localhost\"", "listen"),
         ("[api]\nrequest_timeout = 2", "request_timeout"),
         ("[api]\nrequest_timeout = \"soon\"", "request_timeout"),
@@ -86,6 +88,12 @@ fn a_refusal_names_the_key_and_the_line() {
         ),
         ("[core.discovery]\nsnssais = [\"1-a\"]", "snssais"),
         ("[core.discovery]\nfunctions = [\"amf\"]", "functions"),
+        ("[core.discovery]\nnf_sets = [\"set1\"]", "nf_sets"),
+        (
+            "[core.discovery]\nnf_sets = [\"set1.udmset.5gc.mnc001.mcc001\", \
+             \"set2.udmset.5gc.mnc001.mcc001\"]",
+            "core.discovery.nf_sets",
+        ),
         ("bsf = [\"127.0.0.1:7777\"]", "bsf"),
         ("bsf = \"http://127.0.0.1:7777\"", "bsf"),
         ("[cache]\nequipment = \"a minute\"", "equipment"),

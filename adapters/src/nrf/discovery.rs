@@ -165,7 +165,8 @@ impl Followed {
                             requester,
                             profiles,
                             "the NRF names no instance that can be asked: is one registered, do its \
-                             allowedNfTypes hold our type (core.discovery.requester_nf_type)?"
+                             allowedNfTypes hold our type (core.discovery.requester_nf_type), is it of \
+                             the NF set, network and slice that are asked for (core.discovery)?"
                         );
                     }
                     backoff.next()

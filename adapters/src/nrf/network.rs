@@ -1,9 +1,11 @@
-//! Networks and slices by their identifiers (TS 29.571 5.4.4.2, 5.4.4.3).
+//! Networks, slices and NF sets by their identifiers (TS 29.571 5.4.4.2, 5.4.4.3, TS 23.003 28.12).
 
 use std::fmt;
 use std::str::FromStr;
 
 use serde::Serialize;
+
+use crate::sbi::NfType;
 
 /// A public land mobile network. As text: `001-01`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -20,7 +22,15 @@ pub struct Snssai {
     sd: Option<String>,
 }
 
-/// Why a text names no network and no slice.
+/// A set of instances of one type. As text: `set1.udmset.5gc.mnc001.mcc001`, or
+/// `set1.udmset.5gc.nid000007ed9d5.mnc001.mcc001` in a network of its own.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NfSetId {
+    text: String,
+    nf_type: NfType,
+}
+
+/// Why a text names no network, no slice and no NF set.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum InvalidNetwork {
     /// Not a country code and a network code.
@@ -32,6 +42,66 @@ pub enum InvalidNetwork {
          (\"1-00000a\")"
     )]
     Snssai,
+    /// Not a set of instances that are searched for.
+    #[error(
+        "an NF set is a set ID, the function (udm, bsf, upf or smf) and a network of 3 and 3 digits \
+         (\"set1.udmset.5gc.mnc001.mcc001\")"
+    )]
+    NfSet,
+}
+
+/// The types of which instances are searched for.
+const SEARCHED: [NfType; 4] = [NfType::Udm, NfType::Bsf, NfType::Upf, NfType::Smf];
+
+impl NfSetId {
+    /// Of which type its instances are.
+    pub fn nf_type(&self) -> NfType {
+        self.nf_type
+    }
+}
+
+impl FromStr for NfSetId {
+    type Err = InvalidNetwork;
+
+    fn from_str(text: &str) -> Result<Self, InvalidNetwork> {
+        let labels: Vec<_> = text.split('.').collect();
+        let (set, of_type, mnc, mcc) = match *labels {
+            [set, of_type, "5gc", mnc, mcc] => (set, of_type, mnc, mcc),
+            [set, of_type, "5gc", nid, mnc, mcc] if is_nid(nid) => (set, of_type, mnc, mcc),
+            _ => return Err(InvalidNetwork::NfSet),
+        };
+        let of_type = of_type.strip_suffix("set").unwrap_or_default();
+        let mut searched = SEARCHED.into_iter();
+        let nf_type = searched.find(|one| one.name().eq_ignore_ascii_case(of_type));
+        let is_code = |label: &str, kind| {
+            let code = label.strip_prefix(kind).unwrap_or_default();
+            code.len() == 3 && code.bytes().all(|byte| byte.is_ascii_digit())
+        };
+        let is_whole = is_set_id(set) && is_code(mnc, "mnc") && is_code(mcc, "mcc");
+        let nf_type = nf_type.filter(|_| is_whole).ok_or(InvalidNetwork::NfSet)?;
+        Ok(Self {
+            text: text.to_owned(),
+            nf_type,
+        })
+    }
+}
+
+fn is_set_id(label: &str) -> bool {
+    let id = label.strip_prefix("set").unwrap_or_default();
+    let is_of_id = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'-';
+    id.bytes().all(is_of_id) && id.ends_with(|last: char| last.is_ascii_alphanumeric())
+}
+
+/// The identifier of a network of its own (TS 23.003 12.7).
+fn is_nid(label: &str) -> bool {
+    let nid = label.strip_prefix("nid").unwrap_or_default();
+    nid.len() == 11 && nid.bytes().all(|byte| byte.is_ascii_hexdigit())
+}
+
+impl fmt::Display for NfSetId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.text)
+    }
 }
 
 impl FromStr for PlmnId {
@@ -103,6 +173,39 @@ mod tests {
             assert_eq!(
                 text.parse::<Snssai>(),
                 Err(InvalidNetwork::Snssai),
+                "{text}"
+            );
+        }
+    }
+
+    #[test]
+    fn a_set_names_the_function_that_it_is_of() {
+        for (text, nf_type) in [
+            ("set1.udmset.5gc.mnc001.mcc001", NfType::Udm),
+            ("setnorth-1.bsfset.5gc.mnc010.mcc310", NfType::Bsf),
+            ("setA.upfset.5gc.mnc001.mcc001", NfType::Upf),
+            ("set1.smfset.5gc.nid000007ed9d5.mnc001.mcc001", NfType::Smf),
+        ] {
+            let set: NfSetId = text.parse().unwrap();
+            assert_eq!((set.nf_type(), set.to_string().as_str()), (nf_type, text));
+        }
+        for text in [
+            "",
+            "set1",
+            "set.udmset.5gc.mnc001.mcc001",
+            "set1-.udmset.5gc.mnc001.mcc001",
+            "set_1.udmset.5gc.mnc001.mcc001",
+            "1.udmset.5gc.mnc001.mcc001",
+            "set1.udm.5gc.mnc001.mcc001",
+            "set1.amfset.5gc.mnc001.mcc001",
+            "set1.udmset.mnc001.mcc001",
+            "set1.udmset.5gc.mnc01.mcc001",
+            "set1.udmset.5gc.mcc001.mnc001",
+            "set1.udmset.5gc.nid7.mnc001.mcc001",
+        ] {
+            assert_eq!(
+                text.parse::<NfSetId>(),
+                Err(InvalidNetwork::NfSet),
                 "{text}"
             );
         }

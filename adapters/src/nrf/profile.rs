@@ -49,26 +49,30 @@ impl SearchResult {
     }
 }
 
-impl From<SearchResultJson> for SearchResult {
-    fn from(json: SearchResultJson) -> Self {
-        let profiles = json.nf_instances.len();
+impl SearchResultJson {
+    /// What was found; instances that are not at the preferred locality come second, whatever the
+    /// NRF made of their priorities.
+    pub(super) fn found(self, preferred_locality: Option<&str>) -> SearchResult {
+        let profiles = self.nf_instances.len();
         let mut instances = Vec::new();
         let mut unread = Unread::default();
-        for profile in json.nf_instances {
+        for profile in self.nf_instances {
             if instances.len() >= MOST_INSTANCES {
                 break;
             }
             // One profile that cannot be read takes nothing from the others.
             match serde_json::from_value::<ProfileJson>(profile) {
-                Ok(profile) => instances.extend(profile.instances(&mut unread)),
+                Ok(profile) => {
+                    instances.extend(profile.instances(preferred_locality, &mut unread));
+                }
                 Err(_) => unread.profiles += 1,
             }
         }
         unread.report();
         instances.truncate(MOST_INSTANCES);
-        Self {
+        SearchResult {
             instances,
-            validity_period: json.validity_period.as_ref().and_then(Value::as_u64),
+            validity_period: self.validity_period.as_ref().and_then(Value::as_u64),
             profiles,
         }
     }
@@ -99,7 +103,7 @@ impl Unread {
 /// Reads a `SearchResult` of TS 29.510. For any bytes: the instances, or [`Error::BadAnswer`].
 pub fn instances_from_json(body: &[u8]) -> Result<Vec<Instance>, Error> {
     let json: SearchResultJson = from_json(body)?;
-    Ok(SearchResult::from(json).instances)
+    Ok(json.found(None).instances)
 }
 
 #[derive(Deserialize)]
@@ -115,6 +119,7 @@ pub(super) struct ProfileJson {
     priority: Option<u16>,
     capacity: Option<u16>,
     load: Option<u8>,
+    locality: Option<String>,
     #[serde(default)]
     nf_set_id_list: Vec<String>,
     #[serde(default)]
@@ -167,10 +172,12 @@ impl ProfileJson {
     }
 
     /// The instance, once for each apiRoot at which one or more of its services are.
-    fn instances(self, unread: &mut Unread) -> Vec<Instance> {
+    fn instances(self, preferred_locality: Option<&str>, unread: &mut Unread) -> Vec<Instance> {
         if !self.is_registered() {
             return Vec::new();
         }
+        let is_elsewhere =
+            preferred_locality.is_some() && self.locality.as_deref() != preferred_locality;
         let serves = Arc::new(self.serves(unread));
         let mut instances: Vec<Instance> = Vec::new();
         for service in self.nf_services.iter().chain(self.nf_service_list.values()) {
@@ -193,6 +200,7 @@ impl ProfileJson {
                     nf_instance_id: self.nf_instance_id(),
                     nf_sets: self.nf_set_id_list.clone(),
                     services: Services::NONE.with(name),
+                    is_elsewhere,
                     // What is said of the service is nearer than what is said of the whole.
                     priority: service.priority.or(self.priority).unwrap_or(plain.priority),
                     capacity: service.capacity.or(self.capacity).unwrap_or(plain.capacity),
@@ -277,7 +285,7 @@ mod tests {
 
     fn roots(profile: &Value) -> Vec<String> {
         let profile: ProfileJson = serde_json::from_value(profile.clone()).unwrap();
-        let instances = profile.instances(&mut Unread::default());
+        let instances = profile.instances(None, &mut Unread::default());
         instances.iter().map(|one| one.root.to_string()).collect()
     }
 
@@ -333,7 +341,7 @@ mod tests {
             "nfServiceList": {"1": at("nudm-sdm", 1, "REGISTERED"), "2": at("nudm-ee", 3, "SUSPENDED")},
         });
         let profile: ProfileJson = serde_json::from_value(profile).unwrap();
-        let instances = profile.instances(&mut Unread::default());
+        let instances = profile.instances(None, &mut Unread::default());
         let [only] = &*instances else {
             panic!("{instances:?}")
         };
@@ -372,10 +380,30 @@ mod tests {
             (json!(null), None),
         ] {
             let json = json!({"validityPeriod": period, "nfInstances": []});
-            let result =
-                SearchResult::from(serde_json::from_value::<SearchResultJson>(json).unwrap());
+            let result = serde_json::from_value::<SearchResultJson>(json).unwrap();
+            let result = result.found(None);
             assert_eq!(result.validity_period, seconds, "{period}");
             assert!(result.period(Duration::from_mins(1)) <= Duration::from_mins(1));
+        }
+    }
+
+    #[test]
+    fn an_instance_is_elsewhere_that_does_not_say_that_it_is_near() {
+        let service = json!([{"serviceName": "nudm-sdm"}]);
+        let profile = |locality: Value, host: &str| json!({"locality": locality, "fqdn": host, "nfServices": service});
+        let profiles = json!({"nfInstances": [
+            profile(json!("north"), "a.example"),
+            profile(json!("North"), "b.example"),
+            profile(Value::Null, "c.example"),
+        ]});
+        for (preferred, elsewhere) in [
+            (Some("north"), [false, true, true]),
+            (None, [false, false, false]),
+        ] {
+            let json: SearchResultJson = serde_json::from_value(profiles.clone()).unwrap();
+            let found = json.found(preferred).instances;
+            let found: Vec<_> = found.iter().map(|one| one.is_elsewhere).collect();
+            assert_eq!(found, elsewhere, "{preferred:?}");
         }
     }
 

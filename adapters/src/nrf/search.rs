@@ -5,7 +5,7 @@ use serde_json::json;
 use tokio::time::Instant;
 use uuid::Uuid;
 
-use super::network::{PlmnId, Snssai};
+use super::network::{NfSetId, PlmnId, Snssai};
 use super::profile::{SearchResult, SearchResultJson};
 use crate::sbi::{
     Answer, Client, Error, Fact, Facts, NfType, Operation, Path, ServiceName, Subject,
@@ -30,8 +30,8 @@ pub struct Criteria {
     pub plmns: Vec<PlmnId>,
     /// Instances here come first.
     pub preferred_locality: Option<String>,
-    /// Only instances of this set.
-    pub nf_set: Option<String>,
+    /// Only instances of this set, which is of their type.
+    pub nf_set: Option<NfSetId>,
 }
 
 impl Criteria {
@@ -54,11 +54,12 @@ impl Criteria {
         let optional = [
             ("dnn", &self.dnn),
             ("preferred-locality", &self.preferred_locality),
-            ("target-nf-set-id", &self.nf_set),
         ];
         for (name, value) in optional {
             parameters.extend(value.clone().map(|value| (name, value)));
         }
+        let nf_set = self.nf_set.as_ref().map(ToString::to_string);
+        parameters.extend(nf_set.map(|set| ("target-nf-set-id", set)));
         parameters
     }
 
@@ -99,7 +100,7 @@ impl Search {
         criteria: &Criteria,
         deadline: Instant,
     ) -> Result<SearchResult, Error> {
-        self.ask(criteria.path(), deadline).await
+        self.narrowed(criteria, |path| path, deadline).await
     }
 
     /// The instances that fit what `narrow` adds to the query as well.
@@ -109,14 +110,14 @@ impl Search {
         narrow: impl FnOnce(Path) -> Path,
         deadline: Instant,
     ) -> Result<SearchResult, Error> {
-        self.ask(narrow(criteria.path()), deadline).await
-    }
-
-    async fn ask(&self, path: Path, deadline: Instant) -> Result<SearchResult, Error> {
         let read = |answer: &Answer| match answer.status() {
-            StatusCode::OK => answer.json::<SearchResultJson>().map(SearchResult::from),
+            StatusCode::OK => {
+                let json = answer.json::<SearchResultJson>()?;
+                Ok(json.found(criteria.preferred_locality.as_deref()))
+            }
             _ => Err(answer.failure()),
         };
+        let path = narrow(criteria.path());
         self.0.get(path, Subject::Anybody, deadline, read).await
     }
 }
@@ -148,7 +149,7 @@ mod tests {
             snssais: vec!["1-00000a".parse().unwrap()],
             plmns: vec!["001-01".parse().unwrap()],
             preferred_locality: Some("north east".to_owned()),
-            nf_set: None,
+            nf_set: Some("set1.udmset.5gc.mnc001.mcc001".parse().unwrap()),
         };
         assert_eq!(
             criteria.path().build().unwrap(),
@@ -156,7 +157,8 @@ mod tests {
              &requester-nf-type=AF&requester-nf-instance-id=00000000-0000-0000-0000-000000000000\
              &target-plmn-list=%5B%7B%22mcc%22%3A%22001%22%2C%22mnc%22%3A%2201%22%7D%5D\
              &snssais=%5B%7B%22sd%22%3A%2200000a%22%2C%22sst%22%3A1%7D%5D\
-             &dnn=internet&preferred-locality=north%20east"
+             &dnn=internet&preferred-locality=north%20east\
+             &target-nf-set-id=set1.udmset.5gc.mnc001.mcc001"
         );
     }
 }

@@ -25,6 +25,8 @@ pub struct Instance {
     pub nf_sets: Vec<String>,
     /// What it offers at this apiRoot.
     pub services: Services,
+    /// Not where those are that are asked first, whatever their priority.
+    pub is_elsewhere: bool,
     /// Lower ones are asked first.
     pub priority: u16,
     /// Its share among those of its priority.
@@ -43,6 +45,7 @@ impl From<ApiRoot> for Instance {
             nf_instance_id: None,
             nf_sets: Vec::new(),
             services: Services::ALL,
+            is_elsewhere: false,
             priority: 0,
             capacity: USUAL_CAPACITY,
             load: 0,

@@ -1,4 +1,4 @@
-//! Which of the instances that can be asked is asked: by priority, then by capacity and load
+//! Which of the instances that can be asked is asked: by locality and priority, then by capacity and load
 //! (TS 29.510 6.1.6.2.2), the ones that do badly last.
 
 use std::cmp::Ordering;
@@ -79,6 +79,7 @@ struct Rank {
     has_lost_it: bool,
     is_not_preferred: bool,
     standing: Standing,
+    is_elsewhere: bool,
     priority: u16,
 }
 
@@ -201,6 +202,7 @@ impl Member {
                 .preferred
                 .is_some_and(|root| *root != self.instance.root),
             standing: self.endpoint.standing(shared),
+            is_elsewhere: self.instance.is_elsewhere,
             priority: self.instance.priority,
         }
     }
@@ -247,6 +249,7 @@ mod tests {
                 has_lost_it: false,
                 is_not_preferred: false,
                 standing: Standing::Good,
+                is_elsewhere: member.instance.is_elsewhere,
                 priority: member.instance.priority,
             };
             candidates.consider(member, rank);

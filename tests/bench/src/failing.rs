@@ -66,36 +66,30 @@ pub(crate) fn measure(workplace: &Workplace, effort: Effort, report: &mut Report
     let took = load.begun.elapsed();
     let count = |counter: &AtomicU64| as_f64(counter.load(Relaxed));
     let (answered, failed) = (count(&load.answered), count(&load.failed));
-    let mut tell = |what: &str, value: f64, digits, target| {
+    let row = |what: &str, value: f64, digits, target| {
         let spread = Spread::of([value]);
-        report.add(Row {
+        Row {
             what: format!("{UDMS} UDMs, all in trouble: {what}"),
             ours: spread,
             theirs: None,
             digits,
             measured: spread,
             target,
-        });
+        }
     };
     // What the load generator was late by on a busy machine is no fault of the bridge's.
     let steady = Target::AtLeast(as_f64(RATE) * 0.95);
-    tell(
-        "requests/s",
-        (answered + failed) / took.as_secs_f64(),
-        0,
-        steady,
-    );
+    let rate = (answered + failed) / took.as_secs_f64();
+    report.add(row("requests/s", rate, 0, steady));
     let of_ten_thousand = failed * 1e4 / (answered + failed);
-    tell("failed of 10,000", of_ten_thousand, 2, Target::AtMost(1.0));
-    tell("wrong answers", count(&load.wrong), 0, Target::AtMost(0.0));
+    let (one, none) = (Target::AtMost(1.0), Target::AtMost(0.0));
+    report.require(row("failed of 10,000", of_ten_thousand, 2, one));
+    report.require(row("wrong answers", count(&load.wrong), 0, none));
     let milliseconds = |time: Duration| time.as_secs_f64() * 1e3;
-    tell(
-        "the dead one is left, ms",
-        milliseconds(left),
-        0,
-        Target::AtMost(1e3),
-    );
-    tell("and taken back, ms", milliseconds(back), 0, Target::None);
+    let (left, back) = (milliseconds(left), milliseconds(back));
+    let second = Target::AtMost(1e3);
+    report.add(row("the dead one is left, ms", left, 0, second));
+    report.add(row("and taken back, ms", back, 0, Target::None));
     Ok(())
 }
 

@@ -98,7 +98,8 @@ enum Measurement {
     Sessions,
     /// Memory of a bridge that an SMF told a million sessions, or as many as `--told` says.
     Told,
-    /// Three UDMs in trouble under a steady load, for the length of one turn or more.
+    /// Three UDMs in trouble under a steady load, for the length of one turn or more; the run has
+    /// failed where more than one request of 10,000 does, or an answer is wrong.
     Failing,
 }
 
@@ -171,5 +172,5 @@ fn measure(arguments: &Arguments) -> Result<()> {
         failing::measure(&workplace, effort, &mut report)?;
     }
     write!(out, "\n{report}")?;
-    Ok(())
+    report.verdict()
 }

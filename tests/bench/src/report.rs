@@ -2,11 +2,16 @@
 
 use std::fmt;
 
+use crate::Result;
 use crate::stats::Spread;
 
 /// What was measured.
 #[derive(Debug, Default)]
-pub(crate) struct Report(Vec<Row>);
+pub(crate) struct Report {
+    rows: Vec<Row>,
+    /// What was required and is not so.
+    missed: Vec<String>,
+}
 
 /// One line of the table.
 #[derive(Debug)]
@@ -51,11 +56,32 @@ impl fmt::Display for Target {
 
 impl Report {
     pub(crate) fn add(&mut self, row: Row) {
-        self.0.push(row);
+        self.rows.push(row);
+    }
+
+    /// Adds what no machine is an excuse for: where its target is missed, the run has failed.
+    pub(crate) fn require(&mut self, row: Row) {
+        if !row.is_met() {
+            self.missed.push(row.what.clone());
+        }
+        self.add(row);
+    }
+
+    /// Whether everything is so that was required.
+    pub(crate) fn verdict(&self) -> Result<()> {
+        if self.missed.is_empty() {
+            return Ok(());
+        }
+        Err(format!("the target was missed of {}", self.missed.join(", ")).into())
     }
 }
 
 impl Row {
+    fn is_met(&self) -> bool {
+        let judged = |measured: Spread| self.target.is_met(measured.median);
+        self.measured.is_some_and(judged)
+    }
+
     fn cells(&self) -> [String; 6] {
         let Self { digits, target, .. } = self;
         let show = |spread: Option<Spread>| {
@@ -67,7 +93,7 @@ impl Row {
         };
         let verdict = match (target, self.measured) {
             (Target::None, _) | (_, None) => "",
-            (target, Some(measured)) if target.is_met(measured.median) => "met",
+            _ if self.is_met() => "met",
             _ => "MISSED",
         };
         [
@@ -93,7 +119,7 @@ impl fmt::Display for Report {
             "",
         ];
         let mut rows = vec![head.map(str::to_owned)];
-        rows.extend(self.0.iter().map(Row::cells));
+        rows.extend(self.rows.iter().map(Row::cells));
         let widths: [usize; 6] = std::array::from_fn(|column| {
             let cells = rows.iter().filter_map(|row| row.get(column));
             cells.map(|cell| cell.chars().count()).max().unwrap_or(0)
@@ -140,8 +166,22 @@ mod tests {
     }
 
     #[test]
+    fn only_what_is_required_fails_the_run() {
+        let mut report = Report::default();
+        report.add(row(1.3, Target::AtMost(1.25)));
+        report.require(row(0.0, Target::AtMost(0.0)));
+        assert!(report.verdict().is_ok());
+        for missed in [1.0, f64::NAN] {
+            let mut report = Report::default();
+            report.require(row(missed, Target::AtMost(0.0)));
+            assert!(report.verdict().is_err(), "{missed}");
+        }
+    }
+
+    #[test]
     fn a_table_has_a_line_for_each_row() {
-        let report = Report(vec![row(1.2, Target::AtMost(1.25))]);
+        let mut report = Report::default();
+        report.add(row(1.2, Target::AtMost(1.25)));
         let text = report.to_string();
         assert_eq!(text.lines().count(), 3);
         assert!(text.contains("| 12.3 (12.3-12.3) "), "{text}");

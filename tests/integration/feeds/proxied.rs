@@ -9,6 +9,7 @@ use super::support::{
     EQUIPMENT, FIRST, OTHER_IMEISV, OTHER_PEI, Wanted, control, feed, live, losses, subscriptions,
     until_live,
 };
+use crate::core_requests;
 use crate::network::Network;
 use crate::support::control::GET_BINDINGS;
 use crate::support::{Bridge, eventually};
@@ -28,7 +29,7 @@ async fn network() -> Network {
         (NfType::Smf, 1),
         (NfType::Bsf, 1),
     ];
-    let network = Network::start(&instances, |options| options.record = 10_000).await;
+    let network = Network::start(&instances, |options| options.record = core_requests::KEPT).await;
     for udm in network.all(NfType::Udm) {
         let path = format!("/sim/instances/{}", udm.id);
         let set = json!({ "nfSetIdList": [SET] });
@@ -115,4 +116,21 @@ async fn subscriptions_are_prolonged_and_ended_where_they_are_bound_to() {
         }
         assert_eq!(subscriptions(network.control).await, Vec::<Value>::new());
     }
+    let Some(definitions) = core_requests::definitions() else {
+        return;
+    };
+    let operations = core_requests::check(network.control, &definitions).await;
+    let expected = [
+        "CreateEeSubscription",
+        "UpdateEeSubscription",
+        "DeleteEeSubscription",
+        "CreateIndividualSubcription",
+        "GetIndividualSubcription",
+        "DeleteIndividualSubcription",
+        "Subscribe",
+        "Modify",
+        "Unsubscribe",
+    ];
+    core_requests::has_all(&operations, &expected);
+    core_requests::tell("feeds through an SCP are checked against the 3GPP files");
 }

@@ -5,15 +5,16 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use http::Method;
+use pei_bridge::lookup::nat::NatPool;
 use serde_json::{Value, json};
 use simcore::{Dialect, NfType, Options, Simcore};
 
 use super::support::{
-    FIRST, SESSIONS, control, fed, fed_by, feed, forget_subscriptions, live, losses, notifications,
-    settings, until_live,
+    FIRST, LONG, SESSIONS, control, fed, fed_by, feed, forget_subscriptions, live, losses,
+    notifications, settings, until_live,
 };
 use crate::support::client::{Ask, Connection};
-use crate::support::control::{Control, GET_BINDINGS, UE_IP_INFO};
+use crate::support::control::{Control, GET_3GPP, GET_BINDINGS, UE_IP_INFO};
 use crate::support::{Bridge, Rig, config, eventually};
 
 const SUBSCRIBE: &str = "CreateIndividualSubcription";
@@ -71,6 +72,52 @@ async fn an_address_that_the_smf_told_is_asked_of_nobody() {
         .metric("pei_bridge_session_table_requests_total", &["hit"])
         .await;
     assert!(hits > 2.5, "{hits}");
+}
+
+/// Neither pool nor table asks anybody: who waits for the core takes nothing from them.
+#[tokio::test]
+async fn an_address_that_takes_no_question_is_answered_while_others_wait() {
+    let options = Options {
+        subscribers: 10,
+        ..Options::default()
+    };
+    let rig = fed_by(options, SESSIONS, |config| {
+        config.nat.pools = vec![NatPool {
+            public_prefix: "203.0.113.0/24".parse().unwrap(),
+            first_port: 1024,
+            ports_per_subscriber: 1000,
+            private_prefix: "10.64.0.0/12".parse().unwrap(),
+            ip_domain: Some("nat-b".to_owned()),
+        }];
+        config.nat.private_ip_domain = Some("nat-a".to_owned());
+        config.api.max_requests_waiting = Some(1);
+        config.cache.equipment = LONG;
+    })
+    .await;
+    let addresses = [
+        json!({"ipv4Address": {"publicAddress": "203.0.113.0", "publicPort": 2024}}),
+        json!({"ipv4Address": {"publicAddress": "203.0.113.0", "privateAddress": "10.64.0.1"}}),
+        json!({"ipv4Address": {"publicAddress": "84.125.93.10", "privateAddress": "10.45.0.1"}}),
+        ipv6(),
+    ];
+    for address in &addresses {
+        assert_eq!(rig.ask(address).await.status, 200, "{address}");
+    }
+    rig.control.fault(GET_3GPP, &json!({"mode": "hang"})).await;
+    let mut connection = Connection::http2(rig.bridge.api).await;
+    let ask = Ask::identifier(&json!({"phoneNumber": "+34600000003"}));
+    let waiting = tokio::spawn(async move { connection.send(&ask).await.status });
+    eventually("somebody waits", async || {
+        let waits = rig.bridge.metric("pei_bridge_requests_waiting", &[]).await;
+        (waits > 0.5).then_some(())
+    })
+    .await;
+    for address in &addresses {
+        assert_eq!(rig.ask(address).await.status, 200, "{address}");
+    }
+    let question = json!({"phoneNumber": "+34600000004"});
+    assert_eq!(rig.ask(&question).await.status, 503);
+    waiting.abort();
 }
 
 #[tokio::test]

@@ -2,12 +2,13 @@
 
 use futures_util::StreamExt as _;
 use futures_util::stream;
-use serde_json::json;
+use serde_json::{Value, json};
 use simcore::NfType;
+use tokio::task::JoinSet;
 
 use super::{IMEI, NUMBER, Network, is_answered};
 use crate::support::client::{Ask, Connection};
-use crate::support::control::GET_3GPP;
+use crate::support::control::{GET_3GPP, GET_BINDINGS};
 use crate::support::{Bridge, eventually};
 
 const UDMS: [(NfType, u16); 1] = [(NfType::Udm, 3)];
@@ -138,6 +139,28 @@ async fn a_loaded_instance_gets_less() {
     assert!((5..=15).contains(&share), "{share}");
 }
 
+/// By lot: each bound is six standard deviations from what is to be expected.
+#[tokio::test]
+async fn who_asks_for_some_less_gets_so_much_less() {
+    let (network, bridge) = three_udms().await;
+    let (control, udms) = (network.control, network.all(NfType::Udm));
+    let oci = json!({ "oci": { "reduction": 40, "validity": 600 } });
+    control.headers_at(&udms[0].id, &oci).await;
+    assert_eq!(not_answered(&bridge, 30, 1).await, 0);
+    control.reset_at(&udms[0].id).await;
+    // Four tenths of what would be its third go to the others, and none is lost.
+    assert_eq!(not_answered(&bridge, 600, 1).await, 0);
+    let share = control.total_at(&udms[0].id).await;
+    assert!((61..=179).contains(&share), "{share}");
+    for udm in &udms[1..] {
+        control.headers_at(&udm.id, &oci).await;
+    }
+    not_answered(&bridge, 30, 1).await;
+    // Nobody is there to take four tenths of all.
+    let refused = not_answered(&bridge, 600, 1).await;
+    assert!((168..=312).contains(&refused), "{refused}");
+}
+
 #[tokio::test]
 async fn what_is_too_much_at_once_is_refused_at_once_and_the_cache_goes_on() {
     let network = Network::start(&UDMS, |_| {}).await;
@@ -169,5 +192,82 @@ async fn what_is_too_much_at_once_is_refused_at_once_and_the_cache_goes_on() {
     is_answered(&bridge, &json!({ "phoneNumber": NUMBER })).await;
     for task in hanging {
         task.abort();
+    }
+}
+
+/// Asks all of these at once and waits until each of them waits for the core or was turned away.
+async fn ask_in_vain(bridge: &Bridge, bodies: &[Value]) -> JoinSet<u16> {
+    let connection = Connection::http2(bridge.api).await;
+    let mut asking = JoinSet::new();
+    for body in bodies {
+        let (mut connection, ask) = (connection.clone(), Ask::identifier(body));
+        asking.spawn(async move { connection.send(&ask).await.status });
+    }
+    let mut turned_away = 0;
+    eventually("all wait, or were turned away", async || {
+        while let Some(status) = asking.try_join_next() {
+            assert_eq!(status.unwrap(), 503);
+            turned_away += 1;
+        }
+        let in_flight = bridge.metric("pei_bridge_requests_in_flight", &[]).await;
+        (in_flight + f64::from(turned_away) > 7.5).then_some(())
+    })
+    .await;
+    asking
+}
+
+/// However many requests wait for the core, and for whatever: there is room for those that memory
+/// answers.
+#[tokio::test]
+async fn requests_that_wait_leave_room_for_answers_from_the_cache() {
+    let instances = [(NfType::Udm, 1), (NfType::Bsf, 1)];
+    let numbers = [
+        "+34600000002",
+        "+34600000003",
+        "+34600000004",
+        "+34600000005",
+    ];
+    let numbers = numbers.map(|number| json!({ "phoneNumber": number }));
+    let addresses = (1..=4).map(|n| json!({ "ipv6Address": format!("2001:db8:85a3:{n}::1") }));
+    // At two functions, each below its limit; or for one number, which is one call.
+    let at_both: Vec<_> = numbers.iter().cloned().chain(addresses).collect();
+    let for_one = vec![numbers[0].clone(); 8];
+    for bodies in [at_both, for_one] {
+        let network = Network::start(&instances, |_| {}).await;
+        let mut config = network.config();
+        config.core.nrf.clear();
+        config.core.udm = network.roots(NfType::Udm);
+        config.core.bsf = network.roots(NfType::Bsf);
+        config.core.max_calls_in_flight = 4;
+        config.api.max_requests_in_flight = 8;
+        config.cache.equipment = crate::support::PATIENCE;
+        let bridge = Bridge::start(&config);
+        bridge.until_ready().await;
+        let cached = json!({ "phoneNumber": NUMBER });
+        is_answered(&bridge, &cached).await;
+        for operation in [GET_3GPP, GET_BINDINGS] {
+            network
+                .control
+                .fault(operation, &json!({ "mode": "hang" }))
+                .await;
+        }
+        let waiting = ask_in_vain(&bridge, &bodies).await;
+        for _ in 0..5 {
+            is_answered(&bridge, &cached).await;
+        }
+        let uncached = json!({ "phoneNumber": "+34600000009" });
+        let answer = bridge.ask(&uncached).await;
+        assert_eq!(answer.status, 503);
+        assert_eq!(answer.header("retry-after"), Some("1"));
+        let waits = bridge.metric("pei_bridge_requests_waiting", &[]).await;
+        assert!((waits - 6.0).abs() < 0.1, "{waits}");
+        let shed = bridge.metric("pei_bridge_shed_total", &["waiting"]).await;
+        assert!((shed - 3.0).abs() < 0.1, "{shed}");
+        drop(waiting);
+        eventually("who gives up makes room", async || {
+            let waits = bridge.metric("pei_bridge_requests_waiting", &[]).await;
+            (waits < 0.5).then_some(())
+        })
+        .await;
     }
 }

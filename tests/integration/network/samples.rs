@@ -2,17 +2,23 @@
 //! know (addresses, issuers) is laid over them as variables of the environment.
 
 use std::collections::BTreeMap;
+use std::net::SocketAddr;
 use std::path::Path;
 
 use http::Method;
 use pei_bridge::config::{Config, Layers};
 use serde_json::{Value, json};
 use simcore::{Dialect, NfType};
+use tokio::io::copy_bidirectional;
+use tokio::net::{TcpListener, TcpStream};
 
 use super::Network;
+use crate::access::support::{AUDIENCE, SCOPES};
 use crate::feeds::support::{FIRST, OTHER_IMEISV, OTHER_PEI, control, settings};
+use crate::support::client::Ask;
 use crate::support::process::file;
 use crate::support::{Bridge, eventually};
+use crate::tls::authority::{Authority, Folder};
 
 const EVERYBODY: [(NfType, u16); 6] = [
     (NfType::Nrf, 1),
@@ -103,25 +109,45 @@ async fn scp() {
     assert_eq!(network.control.count("SearchNFInstances").await, 0);
 }
 
+/// What the core is told leads to the listener, whose port is not known before it listens.
+async fn forward(front: TcpListener, to: SocketAddr) {
+    loop {
+        let (mut outside, _) = front.accept().await.unwrap();
+        tokio::spawn(async move {
+            let mut inside = TcpStream::connect(to).await?;
+            copy_bidirectional(&mut outside, &mut inside).await
+        });
+    }
+}
+
 /// Addresses are asked of nobody, and a device that is another one shows at once.
 #[tokio::test]
 async fn feeds() {
-    let network = Network::start(&EVERYBODY, |_| {}).await;
+    let (folder, operator) = (Folder::new(), Authority::new("The operator"));
+    let of_bridge = operator.issue();
+    let network = Network::start(&EVERYBODY, |options| {
+        options.peer_ca = Some(folder.write("operator.pem", &operator.pem()));
+    })
+    .await;
+    let front = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let keys = control(network.control, Method::GET, "/sim/nrf/jwks", &Value::Null).await;
     let keys = file(".json", &keys.to_string());
     let token = json!({"notificationToken": {"audience": "NEF", "scope": "pei-bridge-callback"}});
     settings(network.control, &token).await;
+    let written = |key, text: &str| (key, folder.write(key, text).display().to_string());
     let variables = [
         ("CORE__NRF", roots(&network, NfType::Nrf)),
         ("CALLBACK__LISTEN", "127.0.0.1:0".to_owned()),
+        (
+            "CALLBACK__URI",
+            format!("https://{}", front.local_addr().unwrap()),
+        ),
         ("CALLBACK__NRF_KEYS_FILE", keys.display().to_string()),
-        // Nobody shows a token here that could carry another one.
-        ("CONSENT__MODE", "core".to_owned()),
+        written("CALLBACK__TLS__CERTIFICATE_FILE", &of_bridge.certificate),
+        written("CALLBACK__TLS__KEY_FILE", &of_bridge.key),
     ];
-    let mut config = sample("feeds.toml", &variables);
-    // The port is not known before.
-    config.callback.uri = None;
-    let bridge = Bridge::start(&config);
+    let bridge = Bridge::start(&sample("feeds.toml", &variables));
+    tokio::spawn(forward(front, bridge.callback.unwrap()));
     let all = ["sessions", "equipment", "consent"];
     eventually("all feeds are relied on", async || {
         bridge.ask(&every_kind()[0]).await;
@@ -148,13 +174,29 @@ async fn feeds() {
 #[tokio::test]
 async fn open5gs() {
     let network = Network::start(&EVERYBODY, |options| options.dialect = Dialect::Open5gs).await;
+    let issuer = format!("http://{}/oidc", network.control.0);
+    let issuers = format!(
+        "[{{ issuer = \"{issuer}\", audience = \"{AUDIENCE}\", jwks_uri = \"{issuer}/jwks\" }}]"
+    );
     let table = file(".csv", "gpsi,supi\nmsisdn-123456789,imsi-001010000000001\n");
     let variables = [
         ("CORE__NRF", roots(&network, NfType::Nrf)),
         ("CORE__GPSI_TO_SUPI_FILE", table.display().to_string()),
-        // Nobody shows a token here that could carry it.
-        ("CONSENT__MODE", "none".to_owned()),
+        ("AUTH__MODE", "jwt".to_owned()),
+        ("AUTH__ISSUERS", issuers),
     ];
     let bridge = Bridge::start(&sample("open5gs.toml", &variables));
-    answers(&bridge, &every_kind()[..1]).await;
+    let form = format!("client_id=consumer&{SCOPES}");
+    let named = format!("{form}&login_hint=tel:%2B123456789");
+    let named = network.control.token(&named).await;
+    let ask = Ask::identifier(&json!({ "phoneNumber": "+123456789" }));
+    eventually("the device is told", async || {
+        let answer = bridge.send(&ask.clone().bearer(&named)).await;
+        (answer.status == 200).then(|| answer.is_imei(super::IMEI))
+    })
+    .await;
+    // A token that names nobody carries no consent.
+    let unnamed = network.control.token(&form).await;
+    let answer = bridge.send(&ask.bearer(&unnamed)).await;
+    assert_eq!(answer.status, 403);
 }

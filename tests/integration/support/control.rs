@@ -61,6 +61,12 @@ impl Control {
         self.done(Method::POST, &path, "").await;
     }
 
+    /// Changes what an instance says of itself at the NRF.
+    pub async fn profile(&self, instance: &str, change: &Value) {
+        let path = format!("/sim/instances/{instance}");
+        self.done(Method::PATCH, &path, &change.to_string()).await;
+    }
+
     /// A fault of one instance alone.
     pub async fn fault_at(&self, instance: &str, operation: &str, fault: &Value) {
         let path = format!("/sim/instances/{instance}/faults/{operation}");

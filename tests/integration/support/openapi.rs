@@ -3,8 +3,10 @@
 //!
 //! They are not part of this repository. Where they are missing, whoever checks says so.
 
+use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
+use std::rc::Rc;
 
 use jsonschema::{Draft, Registry, Validator};
 use percent_encoding::percent_decode_str;
@@ -48,6 +50,8 @@ const DISCOVERY: &str = "3gpp-sbi-discovery-";
 pub struct OpenApi {
     files: BTreeMap<String, Value>,
     registry: Registry<'static>,
+    /// Each is made once, for it takes long.
+    validators: RefCell<BTreeMap<Place, Rc<Validator>>>,
 }
 
 /// An operation, and where it stands.
@@ -133,6 +137,7 @@ impl OpenApi {
         Some(Self {
             registry: registry.prepare().unwrap(),
             files,
+            validators: RefCell::default(),
         })
     }
 
@@ -243,7 +248,17 @@ impl OpenApi {
         self.follow((file, pointer.to_owned()), value)
     }
 
-    fn validator(&self, (file, pointer): &Place) -> Validator {
+    fn validator(&self, place: &Place) -> Rc<Validator> {
+        let mut validators = self.validators.borrow_mut();
+        let made = validators.get(place).cloned();
+        made.unwrap_or_else(|| {
+            let validator = Rc::new(self.make_validator(place));
+            validators.insert(place.clone(), validator.clone());
+            validator
+        })
+    }
+
+    fn make_validator(&self, (file, pointer): &Place) -> Validator {
         let reference = json!({ "$ref": format!("{BASE}/{file}#{}", encode_pointer(pointer)) });
         jsonschema::options()
             .with_draft(Draft::Draft4)
