@@ -191,7 +191,7 @@ impl Api {
             };
         }
         trail.settle(outcome.as_ref().err());
-        let correlator = trail.correlator();
+        let correlator = trail.take_correlator();
         let mut response = self.respond(target, correlator, outcome, started.elapsed());
         let authenticator = &self.parts.authenticator;
         let challenge = match (response.status(), trail.scope_missing) {

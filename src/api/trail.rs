@@ -1,6 +1,7 @@
 //! What is remembered of a request on its way, for the audit and the quota. It outlives the walk,
 //! which a deadline may end anywhere.
 
+use std::mem;
 use std::sync::Arc;
 
 use http::HeaderValue;
@@ -63,9 +64,9 @@ impl<'a> Trail<'a> {
         }
     }
 
-    /// What the answer carries.
-    pub(super) fn correlator(&self) -> HeaderValue {
-        self.correlator.clone()
+    /// What the answer carries, once the decision is recorded.
+    pub(super) fn take_correlator(&mut self) -> HeaderValue {
+        mem::replace(&mut self.correlator, HeaderValue::from_static(""))
     }
 
     /// Whether a decision is still to be recorded.
