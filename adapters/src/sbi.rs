@@ -36,6 +36,7 @@ mod selection;
 mod service;
 mod settings;
 mod steps;
+mod text;
 mod tokens;
 
 pub use api_root::{ApiRoot, InvalidApiRoot};
@@ -57,3 +58,4 @@ pub(crate) use pool::{Producer, ProducerId, Served};
 pub(crate) use request::Path;
 pub(crate) use response::{Answer, NOT_DISCOVERED, from_json};
 pub(crate) use steps::Facts;
+pub(crate) use text::Text;

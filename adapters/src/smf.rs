@@ -13,7 +13,7 @@ use tokio::time::Instant;
 
 use crate::identifiers::{gpsi, supi};
 use crate::sbi::{
-    Answer, Change, Client, Error, Operation, Path, Resource, ServiceName, from_json,
+    Answer, Change, Client, Error, Operation, Path, Resource, ServiceName, Text, from_json,
 };
 use crate::subscription::{Renewal, Subscribing};
 
@@ -242,7 +242,7 @@ struct EventExposureJson<'a> {
     #[serde(borrow)]
     event_subs: Option<Vec<EventSubscriptionJson<'a>>>,
     #[serde(borrow)]
-    expiry: Option<Cow<'a, str>>,
+    expiry: Option<Text<'a>>,
     #[serde(borrow)]
     event_notifs: Option<Vec<EventNotificationJson<'a>>>,
 }
@@ -279,7 +279,7 @@ fn read_replaced(answer: &Answer) -> Result<Renewal, Error> {
     }
 }
 
-fn time(text: Option<Cow<'_, str>>) -> Result<Option<Timestamp>, Error> {
+fn time(text: Option<Text<'_>>) -> Result<Option<Timestamp>, Error> {
     text.map(|text| text.parse())
         .transpose()
         .map_err(|_| Error::BadAnswer)
@@ -303,9 +303,9 @@ struct EventNotificationJson<'a> {
     #[serde(borrow)]
     time_stamp: Cow<'a, str>,
     #[serde(borrow)]
-    supi: Option<Cow<'a, str>>,
+    supi: Option<Text<'a>>,
     #[serde(borrow)]
-    gpsi: Option<Cow<'a, str>>,
+    gpsi: Option<Text<'a>>,
     pdu_se_id: Option<u8>,
     dnn: Option<String>,
     snssai: Option<Snssai>,

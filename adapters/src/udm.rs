@@ -18,7 +18,7 @@ use tokio::time::Instant;
 use crate::identifiers::gpsi;
 use crate::nrf::{Serving, SubscriberDirectory};
 use crate::sbi::{
-    Answer, Client, Error, Fact, Facts, Operation, Path, ServiceName, Subject, from_json,
+    Answer, Client, Error, Fact, Facts, Operation, Path, ServiceName, Subject, Text, from_json,
 };
 use crate::several::{Informs, Knowledge};
 
@@ -307,14 +307,14 @@ impl Facts for Consent {
 #[serde(rename_all = "camelCase")]
 struct RegistrationJson<'a> {
     #[serde(borrow)]
-    supi: Option<Cow<'a, str>>,
+    supi: Option<Text<'a>>,
     #[serde(borrow)]
-    pei: Option<Cow<'a, str>>,
+    pei: Option<Text<'a>>,
     purge_flag: Option<bool>,
     #[serde(borrow)]
-    registration_time: Option<Cow<'a, str>>,
+    registration_time: Option<Text<'a>>,
     #[serde(borrow)]
-    last_synchronization_time: Option<Cow<'a, str>>,
+    last_synchronization_time: Option<Text<'a>>,
 }
 
 impl RegistrationJson<'_> {
@@ -354,7 +354,7 @@ impl TryFrom<RegistrationJson<'_>> for Registration {
 }
 
 /// A `DateTime` of TS 29.571, which is the one of RFC 3339.
-fn time(text: Option<Cow<'_, str>>) -> Result<Option<Timestamp>, Error> {
+fn time(text: Option<Text<'_>>) -> Result<Option<Timestamp>, Error> {
     text.map(|text| text.parse())
         .transpose()
         .map_err(|_| Error::BadAnswer)
@@ -365,7 +365,7 @@ struct TranslationJson<'a> {
     #[serde(borrow)]
     supi: Cow<'a, str>,
     #[serde(borrow)]
-    gpsi: Option<Cow<'a, str>>,
+    gpsi: Option<Text<'a>>,
 }
 
 impl Translation {

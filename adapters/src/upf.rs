@@ -1,7 +1,6 @@
 //! The UPF: what is behind an address that it translated (TS 29.564,
 //! `Nupf_GetUEPrivateIPaddrAndIdentifiers`).
 
-use std::borrow::Cow;
 use std::collections::HashMap;
 use std::fmt;
 use std::net::Ipv4Addr;
@@ -17,7 +16,7 @@ use crate::identifiers::{gpsi, supi};
 use crate::nrf::{Located, N6Directory, Unlocated};
 use crate::sbi::{
     Answer, ApiRoot, Client, Error, Fact, Facts, NOT_DISCOVERED, Operation, Path, ServiceName,
-    Subject, from_json,
+    Subject, Text, from_json,
 };
 use crate::several::{MOST_ASKED, first_that_knows};
 
@@ -211,11 +210,11 @@ impl Facts for UeIpInfo {
 #[serde(rename_all = "camelCase")]
 struct UeIpInfoJson<'a> {
     #[serde(borrow)]
-    supi: Option<Cow<'a, str>>,
+    supi: Option<Text<'a>>,
     #[serde(borrow)]
-    gpsi: Option<Cow<'a, str>>,
+    gpsi: Option<Text<'a>>,
     #[serde(borrow)]
-    private_ipv4_address: Option<Cow<'a, str>>,
+    private_ipv4_address: Option<Text<'a>>,
     ip_domain: Option<String>,
 }
 

@@ -1,6 +1,5 @@
 //! What a binding states: whose it is, and of which addresses.
 
-use std::borrow::Cow;
 use std::net::{Ipv4Addr, Ipv6Addr};
 
 use device::{Gpsi, Supi};
@@ -8,7 +7,7 @@ use ipnet::{AddrParseError, Ipv4Net, Ipv6Net};
 use serde::Deserialize;
 
 use crate::identifiers::{gpsi, supi};
-use crate::sbi::{Error, Fact, Facts, from_json};
+use crate::sbi::{Error, Fact, Facts, Text, from_json};
 
 /// Whose session was found: a binding names its subscription in at least one way.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -63,10 +62,7 @@ impl PcfBinding {
         Self::named(json.supi, json.gpsi)
     }
 
-    fn named(
-        by_supi: Option<Cow<'_, str>>,
-        by_gpsi: Option<Cow<'_, str>>,
-    ) -> Result<Option<Self>, Error> {
+    fn named(by_supi: Option<Text<'_>>, by_gpsi: Option<Text<'_>>) -> Result<Option<Self>, Error> {
         Ok(match (supi(by_supi)?, gpsi(by_gpsi)?) {
             (Some(supi), Some(gpsi)) => Some(Self::Both { supi, gpsi }),
             (Some(supi), None) => Some(Self::Supi(supi)),
@@ -94,9 +90,9 @@ impl Session {
         let Some(subscriber) = PcfBinding::named(json.supi, json.gpsi)? else {
             return Ok(None);
         };
-        let boxed = |text: Cow<'_, str>| text.into_owned().into_boxed_str();
-        let one = |member: Option<Cow<'_, str>>| member.map(boxed);
-        let all = |member: Option<Vec<Cow<'_, str>>>| {
+        let boxed = |text: Text<'_>| Box::from(&*text);
+        let one = |member: Option<Text<'_>>| member.map(boxed);
+        let all = |member: Option<Vec<Text<'_>>>| {
             let member = member.unwrap_or_default();
             member.into_iter().map(boxed).collect()
         };
@@ -202,21 +198,21 @@ impl Facts for Session {
 #[serde(rename_all = "camelCase")]
 pub(super) struct PcfBindingJson<'a> {
     #[serde(borrow)]
-    supi: Option<Cow<'a, str>>,
+    supi: Option<Text<'a>>,
     #[serde(borrow)]
-    gpsi: Option<Cow<'a, str>>,
+    gpsi: Option<Text<'a>>,
     #[serde(borrow)]
-    ipv4_addr: Option<Cow<'a, str>>,
+    ipv4_addr: Option<Text<'a>>,
     #[serde(borrow)]
-    ipv4_frame_route_list: Option<Vec<Cow<'a, str>>>,
+    ipv4_frame_route_list: Option<Vec<Text<'a>>>,
     #[serde(borrow)]
-    ip_domain: Option<Cow<'a, str>>,
+    ip_domain: Option<Text<'a>>,
     #[serde(borrow)]
-    ipv6_prefix: Option<Cow<'a, str>>,
+    ipv6_prefix: Option<Text<'a>>,
     #[serde(borrow)]
-    add_ipv6_prefixes: Option<Vec<Cow<'a, str>>>,
+    add_ipv6_prefixes: Option<Vec<Text<'a>>>,
     #[serde(borrow)]
-    ipv6_frame_route_list: Option<Vec<Cow<'a, str>>>,
+    ipv6_frame_route_list: Option<Vec<Text<'a>>>,
 }
 
 #[cfg(test)]

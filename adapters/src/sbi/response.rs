@@ -1,7 +1,6 @@
 //! What an answer of the core looks like: a bounded body, its type, problem details, and the
 //! headers that are read.
 
-use std::borrow::Cow;
 use std::time::{Duration, SystemTime};
 
 use bytes::{Bytes, BytesMut};
@@ -12,7 +11,7 @@ use http::{HeaderMap, StatusCode};
 use jiff::Timestamp;
 use serde::Deserialize;
 
-use super::{ApiRoot, Error, Producer, Resource, Route, Scp, date};
+use super::{ApiRoot, Error, Producer, Resource, Route, Scp, Text, date};
 
 /// What an SCP says that discovers for us and found nobody who fits.
 pub(crate) const NOT_DISCOVERED: &str = "NF_DISCOVERY_FAILURE";
@@ -132,7 +131,7 @@ impl Answer {
 
     /// The cause in the problem details (TS 29.571 5.2.4.1), where there is one. Only for
     /// comparison: the peer may write anything into it.
-    pub(crate) fn cause(&self) -> Option<Cow<'_, str>> {
+    pub(crate) fn cause(&self) -> Option<Text<'_>> {
         cause(&self.body)
     }
 
@@ -218,11 +217,11 @@ pub(crate) fn from_json<'a, T: Deserialize<'a>>(body: &'a [u8]) -> Result<T, Err
 #[derive(Deserialize)]
 struct Problem<'a> {
     #[serde(borrow)]
-    cause: Option<Cow<'a, str>>,
+    cause: Option<Text<'a>>,
 }
 
 /// Problem details are a help, not a promise: whatever cannot be read has no cause.
-fn cause(body: &[u8]) -> Option<Cow<'_, str>> {
+fn cause(body: &[u8]) -> Option<Text<'_>> {
     let problem: Problem<'_> = serde_json::from_slice(body).ok()?;
     problem.cause.filter(|cause| !cause.is_empty())
 }

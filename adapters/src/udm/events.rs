@@ -12,7 +12,7 @@ use uuid::Uuid;
 
 use crate::identifiers::gpsi;
 use crate::sbi::{
-    Answer, Change, Client, Error, Operation, Path, Resource, ServiceName, from_json,
+    Answer, Change, Client, Error, Operation, Path, Resource, ServiceName, Text, from_json,
 };
 use crate::subscription::{Renewal, Subscribing};
 
@@ -195,7 +195,7 @@ impl UdmEvents {
 }
 
 impl UdmSubscription {
-    fn at(answer: &Answer, ue: Option<UeId>, expires: Option<Cow<'_, str>>) -> Result<Self, Error> {
+    fn at(answer: &Answer, ue: Option<UeId>, expires: Option<Text<'_>>) -> Result<Self, Error> {
         Ok(Self {
             resource: answer.created().cloned().ok_or(Error::BadAnswer)?,
             ue,
@@ -212,7 +212,7 @@ impl UdmSubscription {
     }
 }
 
-fn time(text: Option<Cow<'_, str>>) -> Result<Option<Timestamp>, Error> {
+fn time(text: Option<Text<'_>>) -> Result<Option<Timestamp>, Error> {
     let time = text.map(|text| text.parse()).transpose();
     time.map_err(|_| Error::BadAnswer)
 }
@@ -303,13 +303,13 @@ struct EeSubscriptionJson<'a> {
 #[derive(Deserialize)]
 struct ReportingOptionsJson<'a> {
     #[serde(borrow)]
-    expiry: Option<Cow<'a, str>>,
+    expiry: Option<Text<'a>>,
 }
 
 #[derive(Deserialize)]
 struct SdmSubscriptionJson<'a> {
     #[serde(borrow)]
-    expires: Option<Cow<'a, str>>,
+    expires: Option<Text<'a>>,
 }
 
 #[derive(Deserialize)]
@@ -320,7 +320,7 @@ struct MonitoringReportJson<'a> {
     #[serde(borrow)]
     time_stamp: Cow<'a, str>,
     #[serde(borrow)]
-    gpsi: Option<Cow<'a, str>>,
+    gpsi: Option<Text<'a>>,
     #[serde(borrow)]
     report: Option<ChangeOfAssociationJson<'a>>,
 }
@@ -329,7 +329,7 @@ struct MonitoringReportJson<'a> {
 #[serde(rename_all = "camelCase")]
 struct ChangeOfAssociationJson<'a> {
     #[serde(borrow)]
-    new_pei: Option<Cow<'a, str>>,
+    new_pei: Option<Text<'a>>,
 }
 
 impl EquipmentReport {

@@ -1,0 +1,45 @@
+//! A text within JSON.
+
+use std::borrow::Cow;
+use std::ops::Deref;
+
+use serde::Deserialize;
+
+/// A text within JSON, which is copied only where it has escapes. Behind an `Option` or in a `Vec`
+/// serde copies a `Cow` in any case.
+#[derive(Deserialize)]
+#[serde(transparent)]
+pub(crate) struct Text<'a>(#[serde(borrow)] Cow<'a, str>);
+
+impl Deref for Text<'_> {
+    type Target = str;
+
+    fn deref(&self) -> &str {
+        &self.0
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_text_is_copied_only_where_it_has_escapes() {
+        for (json, text, is_copied) in [
+            (r#"["imsi-001010000000001"]"#, "imsi-001010000000001", false),
+            (
+                r#"["imsi\u002d001010000000001"]"#,
+                "imsi-001010000000001",
+                true,
+            ),
+            (r#"[""]"#, "", false),
+        ] {
+            let read: Vec<Text<'_>> = serde_json::from_str(json).unwrap();
+            let [read] = read.as_slice() else {
+                panic!("{json}");
+            };
+            assert_eq!(&**read, text);
+            assert_eq!(matches!(read.0, Cow::Owned(_)), is_copied, "{json}");
+        }
+    }
+}
