@@ -36,7 +36,8 @@ impl<'a> Credentials<'a> {
         if values.next().is_some() {
             return Err(Reason::Several);
         }
-        let value = value.to_str().map_err(|_| Reason::Malformed)?;
+        // In blocks, where `to_str` looks at each byte; so does `check_form`, at a token's first time.
+        let value = str::from_utf8(value.as_bytes()).map_err(|_| Reason::Malformed)?;
         // The search of `str` is made for longer texts than a scheme.
         let space = value.bytes().position(|byte| byte == b' ');
         let parts = space.and_then(|space| value.split_at_checked(space));

@@ -3,8 +3,8 @@
 //! Read in this order: this file (the walk of a token), [`caller`] and [`reason`] (what comes out
 //! of it), `credentials` (the header), then for signed tokens `jwt`, `jws`, `claims`,
 //! `device_claims` and `keys`, for opaque ones `introspection`; `dpop` for proofs of possession,
-//! `verified` and `kept_token` for tokens that are remembered, `challenge` for what a 401 asks for. `issuer_client` and `refreshed` fetch what issuers
-//! publish; `setup` builds all of it.
+//! `verified` and `kept_token` for tokens that are remembered, `challenge` for what a 401 asks for.
+//! `issuer_client` and `refreshed` fetch what issuers publish; `setup` builds all of it.
 //!
 //! Where the texts leave a choice, the one that refuses was taken: what cannot be understood is
 //! 401, what cannot be judged is 503, and neither is ever let in. Nothing of a token stands in a

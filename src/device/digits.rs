@@ -50,11 +50,11 @@ impl Digits {
     /// the number formatting of `fmt` is slow.
     fn text(self, space: &mut [u8; MAX_DIGITS]) -> &str {
         let mut value = self.0 >> 4;
-        for place in space.iter_mut().rev() {
+        let length = usize::try_from(self.0 & 0xf).unwrap_or(0);
+        for place in space.iter_mut().rev().take(length) {
             *place = b'0' + u8::try_from(value % 10).unwrap_or(0);
             value /= 10;
         }
-        let length = usize::try_from(self.0 & 0xf).unwrap_or(0);
         let digits = space.get(MAX_DIGITS - length..).unwrap_or_default();
         str::from_utf8(digits).unwrap_or_default()
     }
