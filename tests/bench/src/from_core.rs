@@ -23,27 +23,33 @@ const TARGETS: Targets = Targets {
 
 pub(crate) fn measure(workplace: &Workplace, effort: Effort, report: &mut Report) -> Result<()> {
     let core = Core::start(workplace, SUBSCRIBERS)?;
-    let settings = Settings {
-        access: Access::Tokens,
-        lifetime: "0s",
-        entries: SUBSCRIBERS,
-        device_types: None,
-    };
-    let bridge = Bridge::start(workplace, &core, settings)?;
     let token = core.token()?;
     let (proxy, address) = start_proxy(core.address)?;
-    let ours = Contender {
-        process: &bridge.process,
-        address: bridge.address,
-        question: Question::Bridge(&token),
-    };
     let theirs = Contender {
         process: &proxy,
         address,
         question: Question::Core,
     };
     let load = Load::new(workplace, CONNECTIONS, SUBSCRIBERS)?;
-    Rounds::run(&load, effort, &ours, &theirs)?.tell("core / nghttpx", TARGETS, report);
+    // The proxy checks no tokens: the bridge does what it does, and then more.
+    for (access, question, what) in [
+        (Access::Anybody, Question::Open, "core, no tokens / nghttpx"),
+        (Access::Tokens, Question::Bridge(&token), "core / nghttpx"),
+    ] {
+        let settings = Settings {
+            access,
+            lifetime: "0s",
+            entries: SUBSCRIBERS,
+            device_types: None,
+        };
+        let bridge = Bridge::start(workplace, &core, settings)?;
+        let ours = Contender {
+            process: &bridge.process,
+            address: bridge.address,
+            question,
+        };
+        Rounds::run(&load, effort, &ours, &theirs)?.tell(what, TARGETS, report);
+    }
     Ok(())
 }
 
