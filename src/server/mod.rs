@@ -1,9 +1,10 @@
 //! Listeners: accepting, limits, draining. What is served is none of this room's business.
 //!
 //! [`ApiServer`] accepts connections of API consumers and hands each to one of the [`workers`],
-//! where [`connection`] serves it ([`frames`] tells it where an HTTP/2 client stands); [`admin`] is the small listener beside it, [`callback`] the one
-//! for the core.
+//! where [`connection`] serves it; [`activity`] watches its client meanwhile, whom [`frames`] follows
+//! in HTTP/2. [`admin`] is the small listener beside it, [`callback`] the one for the core.
 
+mod activity;
 pub mod admin;
 pub mod callback;
 mod connection;
