@@ -92,7 +92,20 @@ mod tests {
     }
     #[test]
     fn a_set_of_a_function_that_nobody_searches_for_is_said() {
-        let config = |core: &str, of: &str, sessions: bool| {
+        let (nrf, scp) = ("nrf = [\"http://nrf.example\"]", "scp_discovers = true");
+        let beside = |key: &str| format!("{nrf}\n{key} = [\"http://127.0.0.1:1\"]");
+        let nobody = format!("{nrf}\ndiscovery.functions = []");
+        for (core, of, sessions, is_said) in [
+            (nrf, "udm", false, false),
+            (scp, "bsf", false, false),
+            ("", "upf", false, true),
+            (&beside("udm"), "udm", true, true),
+            (&nobody, "upf", true, true),
+            (nrf, "smf", true, false),
+            (nrf, "smf", false, true),
+            (scp, "smf", true, true),
+            (&beside("smf"), "smf", true, true),
+        ] {
             let mut config = Config {
                 core: toml::from_str(core).unwrap(),
                 ..Config::default()
@@ -100,27 +113,9 @@ mod tests {
             let set = format!("set1.{of}set.5gc.mnc001.mcc001");
             config.core.discovery.nf_sets = vec![set.parse().unwrap()];
             config.feeds.sessions = sessions;
-            config
-        };
-        let (nrf, scp) = ("nrf = [\"http://nrf.example\"]", "scp_discovers = true");
-        let place = "[\"http://127.0.0.1:1\"]";
-        for (config, is_said) in [
-            (config(nrf, "udm", false), false),
-            (config(scp, "bsf", false), false),
-            (config("", "upf", false), true),
-            (config(&format!("{nrf}\nudm = {place}"), "udm", true), true),
-            (
-                config(&format!("{nrf}\ndiscovery.functions = []"), "upf", true),
-                true,
-            ),
-            (config(nrf, "smf", true), false),
-            (config(nrf, "smf", false), true),
-            (config(scp, "smf", true), true),
-            (config(&format!("{nrf}\nsmf = {place}"), "smf", true), true),
-        ] {
             let doubts = config.doubts();
             let said = doubts.iter().any(|doubt| doubt.contains("nf_sets"));
-            assert_eq!(said, is_said, "{:?}", config.core.discovery.nf_sets);
+            assert_eq!(said, is_said, "{of}: {core}");
         }
     }
 }
