@@ -12,7 +12,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
 use crate::app::{self, App};
-use crate::config::{Config, Layers};
+use crate::config::{Config, Layers, Log, LogFormat};
 use crate::demo::{self, DemoError};
 use crate::telemetry::logs;
 use lookup::LookupArguments;
@@ -94,19 +94,31 @@ fn check(file: &Path) -> ExitCode {
         Ok(config) => config,
         Err(error) => return refuse(&error),
     };
+    // Rows of tables that a start would skip are told there.
+    if let Err(error) = logs::install(&log_for_a_person()) {
+        return refuse(&error);
+    }
     for doubt in config.doubts() {
         let _ = writeln!(std::io::stderr(), "pei-bridge: {doubt}");
     }
     let unusable = app::unusable_files(&config);
     for error in &unusable {
-        fail(error);
+        refuse(error);
     }
     match config.to_toml() {
         Ok(text) => match written(write!(std::io::stdout(), "{text}")) {
-            ExitCode::SUCCESS if !unusable.is_empty() => ExitCode::FAILURE,
+            ExitCode::SUCCESS if !unusable.is_empty() => ExitCode::from(EXIT_USAGE),
             code => code,
         },
         Err(error) => fail(&error),
+    }
+}
+
+/// The log of a command that ends by itself: what is amiss, whatever `[log]` says of the service.
+fn log_for_a_person() -> Log {
+    Log {
+        level: "warn".to_owned(),
+        format: LogFormat::Text,
     }
 }
 

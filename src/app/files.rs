@@ -12,7 +12,8 @@ use crate::telemetry::otlp;
 use crate::tls::ListenerTls;
 
 /// Why a start with this configuration would be refused, as far as its files and secrets tell: each
-/// of them is read as a start reads it.
+/// of them is read as a start reads it. Of the audit's file alone it is not known until a start
+/// whether it can be made in its directory.
 ///
 /// Nobody is asked, nothing is listened on and nothing written: the tasks that a start begins are
 /// given to a runtime that never runs.
@@ -30,7 +31,7 @@ pub fn unusable_files(config: &Config) -> Vec<StartError> {
         Err(error) => return vec![error.into()],
     };
     let (listed, issuers) = (config.listed_consumers(), metrics.auth.clone());
-    let looks: [Result<(), StartError>; 9] = [
+    let looks: [Result<(), StartError>; 10] = [
         device_types(config),
         certificates("api.tls", config.api.tls.as_ref()),
         Southbound::start(config, Vec::new(), &metrics.core, None)
@@ -44,6 +45,7 @@ pub fn unusable_files(config: &Config) -> Vec<StartError> {
             .map(drop)
             .map_err(StartError::from),
         Audit::check_key(&config.audit).map_err(StartError::from),
+        Audit::check_file(&config.audit).map_err(StartError::from),
         otlp::tracing(&config.telemetry.otlp, &metrics.otlp)
             .map(drop)
             .map_err(|source| StartError::Tls {

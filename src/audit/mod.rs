@@ -167,6 +167,20 @@ impl Audit {
         }
     }
 
+    /// Whether there is a place for the file that the configuration names. Neither makes nor changes
+    /// it, so that whoever looks need not be whom it will belong to.
+    pub fn check_file(config: &config::Audit) -> Result<(), AuditError> {
+        match (config.sink, &config.file) {
+            (AuditSink::File, Some(path)) => {
+                sink::look_at(path).map_err(|source| AuditError::Sink {
+                    path: path.display().to_string(),
+                    source,
+                })
+            }
+            (AuditSink::File, None) | (AuditSink::Off | AuditSink::Stdout, _) => Ok(()),
+        }
+    }
+
     /// The name of a subscription in the audit.
     pub fn pseudonym(&self, subscription: &UeId) -> String {
         self.pseudonyms.of(&subscription.reveal())

@@ -242,6 +242,23 @@ fn append(path: &Path) -> io::Result<File> {
     options.open(path)
 }
 
+/// Whether a file can be appended to, or there is a directory to make it in. Pipes and devices are
+/// left alone: to open them is something that others notice.
+pub(super) fn look_at(path: &Path) -> io::Result<()> {
+    match path.metadata() {
+        Ok(there) if there.is_file() || there.is_dir() => {
+            File::options().append(true).open(path).map(drop)
+        }
+        Ok(_) => Ok(()),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            // A bare name has an empty parent: it is in the directory that we are in.
+            let parent = path.parent().filter(|parent| *parent != Path::new(""));
+            parent.unwrap_or(Path::new(".")).metadata().map(drop)
+        }
+        Err(error) => Err(error),
+    }
+}
+
 /// Whether the end of the file is a part of a line: an earlier process may have died while it
 /// wrote. A file that may not be read is taken to be whole.
 fn ends_within_a_line(path: &Path) -> bool {

@@ -16,9 +16,9 @@ use device::address::{parse_ipv4, parse_ipv6};
 use device::{Ipv4Query, Nai, PhoneNumber};
 use tokio::time::{Instant, timeout};
 
-use super::{fail, refuse};
+use super::{fail, log_for_a_person, refuse};
 use crate::auth::Caller;
-use crate::config::{Config, ConsentMode, Feeds, Layers, Log, LogFormat};
+use crate::config::{Config, ConsentMode, Feeds, Layers};
 use crate::lookup::{
     Answer, DeviceQuery, Lookup, LookupError, NamedBy, Progress, Question, SeveralIdentifiers,
     Wanted,
@@ -135,11 +135,7 @@ pub(super) async fn run(arguments: &LookupArguments) -> ExitCode {
         Ok(config) => as_an_onlooker(config),
         Err(error) => return refuse(&error),
     };
-    let log = Log {
-        level: "warn".to_owned(),
-        format: LogFormat::Text,
-    };
-    if let Err(error) = logs::install(&log) {
+    if let Err(error) = logs::install(&log_for_a_person()) {
         return refuse(&error);
     }
     let bench = match Bench::build(&config) {

@@ -1,6 +1,9 @@
 //! What is allowed and perhaps not meant: said, not refused.
 
-use super::Config;
+use adapters::nrf::NfSetId;
+use adapters::sbi::NfType;
+
+use super::{Config, Discovered};
 use crate::api::{Operation, Version};
 
 impl Config {
@@ -23,7 +26,26 @@ impl Config {
                  identifiers until one is right",
             );
         }
+        let mut sets = self.core.discovery.nf_sets.iter();
+        if sets.any(|set| !self.searches_in(set)) {
+            doubts.push(
+                "core.discovery.nf_sets names a set of a function that is not discovered: it has \
+                 no effect",
+            );
+        }
         doubts
+    }
+
+    /// Whether any search is for instances of this set.
+    fn searches_in(&self, set: &NfSetId) -> bool {
+        let core = &self.core;
+        match set.nf_type() {
+            NfType::Udm => core.discovers(Discovered::Udm),
+            NfType::Bsf => core.discovers(Discovered::Bsf),
+            NfType::Upf => core.discovers(Discovered::Upf),
+            NfType::Smf => self.feeds.sessions && core.smf.is_empty() && !core.nrf.is_empty(),
+            NfType::Nrf | NfType::Scp => false,
+        }
     }
 
     /// Whether a served version has this operation.
@@ -66,6 +88,34 @@ mod tests {
             let keys = config.doubts();
             let keys = keys.iter().filter_map(|doubt| doubt.split(' ').next());
             assert_eq!(keys.collect::<Vec<_>>().join(" "), said);
+        }
+    }
+    #[test]
+    fn a_set_of_a_function_that_nobody_searches_for_is_said() {
+        let (nrf, scp) = ("nrf = [\"http://nrf.example\"]", "scp_discovers = true");
+        let beside = |key: &str| format!("{nrf}\n{key} = [\"http://127.0.0.1:1\"]");
+        let nobody = format!("{nrf}\ndiscovery.functions = []");
+        for (core, of, sessions, is_said) in [
+            (nrf, "udm", false, false),
+            (scp, "bsf", false, false),
+            ("", "upf", false, true),
+            (&beside("udm"), "udm", true, true),
+            (&nobody, "upf", true, true),
+            (nrf, "smf", true, false),
+            (nrf, "smf", false, true),
+            (scp, "smf", true, true),
+            (&beside("smf"), "smf", true, true),
+        ] {
+            let mut config = Config {
+                core: toml::from_str(core).unwrap(),
+                ..Config::default()
+            };
+            let set = format!("set1.{of}set.5gc.mnc001.mcc001");
+            config.core.discovery.nf_sets = vec![set.parse().unwrap()];
+            config.feeds.sessions = sessions;
+            let doubts = config.doubts();
+            let said = doubts.iter().any(|doubt| doubt.contains("nf_sets"));
+            assert_eq!(said, is_said, "{of}: {core}");
         }
     }
 }

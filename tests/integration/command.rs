@@ -129,7 +129,7 @@ async fn check_prints_what_serve_would_use() {
     assert_eq!(refused.code, Some(2), "{refused:?}");
 }
 
-/// The configuration is good, and the start fails: with 1.
+/// The configuration is good, and the start fails: with 1, and with 2 where it is checked.
 #[tokio::test]
 async fn a_tac_table_that_cannot_be_read_refuses_the_start() {
     let headless = file(".csv", "imei,make\n1,2\n");
@@ -138,9 +138,9 @@ async fn a_tac_table_that_cannot_be_read_refuses_the_start() {
             ".toml",
             &format!("{}[tac]\nfile = \"{table}\"\n", any_core()),
         );
-        for command in ["serve", "check"] {
+        for (command, code) in [("serve", 1), ("check", 2)] {
             let ended = run(&[command, "--config", config.to_str().unwrap()]).await;
-            assert_eq!(ended.code, Some(1), "{ended:?}");
+            assert_eq!(ended.code, Some(code), "{ended:?}");
             assert!(ended.stderr.contains(table), "{ended:?}");
         }
     }
@@ -170,7 +170,7 @@ async fn check_looks_at_every_file_that_is_named() {
     );
     let config = file(".toml", &text);
     let ended = run(&["check", "--config", config.to_str().unwrap()]).await;
-    assert_eq!(ended.code, Some(1), "{ended:?}");
+    assert_eq!(ended.code, Some(2), "{ended:?}");
     for said in [
         "api.tls: ",
         "jwks_file: ",
@@ -179,13 +179,55 @@ async fn check_looks_at_every_file_that_is_named() {
         "callback.tls: no/callback.crt",
         "no/tac.csv",
         "audit.pseudonym_key: no/key",
+        "audit.file no/audit.log: ",
         "NO_SUCH_SECRET",
     ] {
         assert!(ended.stderr.contains(said), "{said}: {}", ended.stderr);
     }
-    assert_eq!(ended.stderr.lines().count(), 8, "{}", ended.stderr);
+    assert_eq!(ended.stderr.lines().count(), 9, "{}", ended.stderr);
     assert!(ended.stdout.contains("no/table.csv"), "{}", ended.stdout);
     assert_eq!(rig.control.total().await, 0);
+}
+
+/// A start would take the rest of it: they are told, and no reason to refuse.
+#[tokio::test]
+async fn check_tells_the_rows_that_a_start_would_skip() {
+    let table = file(
+        ".csv",
+        "tac,manufacturer,model\nx,bad,row\n49015420,Nokia,3110\n",
+    );
+    let text = format!("{}[tac]\nfile = \"{}\"\n", any_core(), table.display());
+    let config = file(".toml", &text);
+    let ended = run(&["check", "--config", config.to_str().unwrap()]).await;
+    assert_eq!(ended.code, Some(0), "{ended:?}");
+    for said in ["line=2", "skipped=1"] {
+        assert!(ended.stderr.contains(said), "{said}: {}", ended.stderr);
+    }
+    assert!(ended.stdout.starts_with("[api]"), "{}", ended.stdout);
+}
+
+/// Whether it can be written is told without a line in it.
+#[tokio::test]
+async fn check_leaves_the_audit_as_it_is() {
+    let (old, new) = (file(".log", "a line\n"), file(".log", ""));
+    std::fs::remove_file(&new).unwrap();
+    for (path, code) in [
+        (old.as_path(), 0),
+        (new.as_path(), 0),
+        (old.parent().unwrap(), 2),
+    ] {
+        let text = format!(
+            "{}[audit]\nsink = \"file\"\nfile = \"{}\"\n",
+            any_core(),
+            path.display()
+        );
+        let config = file(".toml", &text);
+        let ended = run(&["check", "--config", config.to_str().unwrap()]).await;
+        assert_eq!(ended.code, Some(code), "{ended:?}");
+        assert_eq!(ended.stderr.contains("audit.file "), code == 2, "{ended:?}");
+    }
+    assert_eq!(std::fs::read_to_string(old).unwrap(), "a line\n");
+    assert!(!new.exists());
 }
 
 /// What a sample needs beside itself is said by `check`, and nothing else is missing.
@@ -212,7 +254,7 @@ async fn check_names_what_a_sample_of_a_core_needs() {
         ),
     ] {
         let ended = run(&arguments).await;
-        assert_eq!(ended.code, Some(1), "{ended:?}");
+        assert_eq!(ended.code, Some(2), "{ended:?}");
         for file in &missing {
             assert!(ended.stderr.contains(file), "{ended:?}");
         }

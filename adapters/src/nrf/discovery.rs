@@ -13,6 +13,7 @@ use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep};
 use uuid::Uuid;
 
+use super::profile::{SearchResult, Unread};
 use super::search::{Criteria, Search};
 use super::{Backoff, PATIENCE};
 use crate::sbi::{Client, Instance};
@@ -151,10 +152,19 @@ impl Followed {
         let nf = self.criteria.nf_type.name();
         let mut backoff = Backoff::new();
         let mut nobody_logged = false;
+        let mut unread = Unread::default();
         loop {
             lock(&self.gone).clear();
             let deadline = Instant::now() + PATIENCE;
-            let wait = match search.instances(&self.criteria, deadline).await {
+            let found = search.instances(&self.criteria, deadline).await;
+            // Here alone: what is searched for one subscriber is said of the same profiles.
+            if let Ok(SearchResult { unread: now, .. }) = found
+                && now != unread
+            {
+                unread = now;
+                unread.report(nf);
+            }
+            let wait = match found {
                 Ok(found) if found.instances.is_empty() => {
                     if !nobody_logged {
                         nobody_logged = true;

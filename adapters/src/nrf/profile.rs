@@ -39,6 +39,7 @@ pub(super) struct SearchResult {
     pub(super) validity_period: Option<u64>,
     /// The profiles that were there, whether or not we can use them.
     pub(super) profiles: usize,
+    pub(super) unread: Unread,
 }
 
 impl SearchResult {
@@ -68,30 +69,31 @@ impl SearchResultJson {
                 Err(_) => unread.profiles += 1,
             }
         }
-        unread.report();
         instances.truncate(MOST_INSTANCES);
         SearchResult {
             instances,
             validity_period: self.validity_period.as_ref().and_then(Value::as_u64),
             profiles,
+            unread,
         }
     }
 }
 
-/// What of one result could not be read, however much that is: said once.
-#[derive(Default)]
-struct Unread {
+/// How much of one result could not be read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(super) struct Unread {
     profiles: usize,
     /// Ranges and IP domains, whether they cannot be understood or are too many.
     ranges: usize,
 }
 
 impl Unread {
-    fn report(&self) {
-        let Self { profiles, ranges } = *self;
+    /// Says so in the log, where there is anything, of the profiles of this type.
+    pub(super) fn report(self, nf: &'static str) {
+        let Self { profiles, ranges } = self;
         if profiles + ranges > 0 {
             tracing::warn!(
-                nf = "NRF",
+                nf,
                 profiles,
                 ranges,
                 "profiles, or ranges in them, cannot be read or are too many"

@@ -7,6 +7,7 @@ use super::{NUMBER, Network, is_answered, until_answered};
 use crate::core_requests;
 use crate::support::control::GET_3GPP;
 use crate::support::{Bridge, eventually};
+use crate::tls::support::Log;
 
 /// Two UDMs that state which SUPIs they serve, and of no public name whose it is.
 async fn two_parts() -> Network {
@@ -75,4 +76,27 @@ async fn who_serves_a_group_is_asked_of_the_nrf_as_it_is_defined() {
     };
     core_requests::check(control, &definitions).await;
     core_requests::tell("searches for a subscriber are checked against the 3GPP files");
+}
+
+/// Each subscriber is searched for, and each result says the same again.
+#[tokio::test]
+async fn ranges_that_cannot_be_read_are_said_once_however_many_are_searched_for() {
+    let instances = [(NfType::Nrf, 1), (NfType::Udm, 2)];
+    let network = Network::start(&instances, |options| options.record = core_requests::KEPT).await;
+    let patterns = ["^msisdn-(?!999)[0-9]{5,15}$", "^(?!msisdn-35).*$"];
+    for (udm, pattern) in network.all(NfType::Udm).iter().zip(patterns) {
+        let serves = json!({ "udmInfo": { "gpsiRanges": [{ "pattern": pattern }] } });
+        network.control.profile(&udm.id, &serves).await;
+    }
+    let (log, _listening) = Log::listen();
+    let bridge = Bridge::start(&network.config());
+    until_answered(&bridge).await;
+    let other = json!({ "phoneNumber": "+34600000002" });
+    assert_eq!(bridge.ask(&other).await.status, 200);
+    for number in ["123456789", "34600000002"] {
+        let search = format!("gpsi=msisdn-{number}");
+        assert!(core_requests::says(network.control, "SearchNFInstances", &search).await);
+    }
+    let said = log.lines_with("cannot be read or are too many");
+    assert_eq!(said.len(), 1, "{said:?}");
 }
