@@ -269,10 +269,11 @@ async fn a_registration_is_of_the_subscription_that_was_asked_for() {
     for (asked, stated, is_taken) in [
         (imsi(), SUPI, true),
         (imsi(), "imsi-001010000000002", false),
+        (imsi(), "001010000000001", true),
+        (imsi(), "001010000000002", false),
+        (imsi(), "", true),
         (imsi(), "imsi-01010000000001", false),
         (imsi(), "nai-001010000000001", false),
-        (imsi(), "001010000000001", false),
-        (imsi(), "", false),
         (nai(), "nai-pump@factory.example", true),
         (nai(), "nai-valve@factory.example", false),
         // Whose number it is, is what the UDM tells.
