@@ -13,7 +13,7 @@ use tokio::time::Instant;
 
 pub use binding::{Ipv4Binding, PcfBinding};
 
-use binding::Session;
+use binding::{Other, Session};
 use dialect::{Dialect, Dialects};
 
 use crate::sbi::{
@@ -40,6 +40,8 @@ impl Bsf {
             dialects: Dialects::default(),
             nameless_200: nameless("200"),
             nameless_204: nameless("204"),
+            other_ip_domain: Once::new(),
+            other_address: Once::new(),
         };
         let get_pcf_bindings =
             Operation::new(client, ServiceName::NbsfManagement, "GetPCFBindings");
@@ -65,13 +67,16 @@ impl Bsf {
             path = path.literal("&ipDomain=").value(ip_domain);
         }
         let subject = Subject::Ipv4(address, ip_domain);
-        let read = |answer: &Answer| self.state.read(answer, On400::Fail);
+        let read = |answer: &Answer| {
+            let found = self.state.read(answer, On400::Fail)?;
+            self.state
+                .check(found, |session| session.check_ipv4(address, ip_domain))
+        };
         let found = self
             .get_pcf_bindings
             .get(path, subject, deadline, read)
             .await?;
-        let found = found.session();
-        found.map(|found| found.of(address, ip_domain)).transpose()
+        Ok(found.session().map(|session| session.of_ipv4(address)))
     }
 
     /// The binding of the session with this IPv6 address (`GetPCFBindings`).
@@ -88,9 +93,8 @@ impl Bsf {
         let said = self.ask(first, address, any, false, deadline).await?;
         let was_refused = match said.found {
             Found::Binding(_) | Found::NoSubscriber => {
-                let binding = said.found.binding(address)?;
                 self.state.dialects.learn(said.by.as_deref(), first);
-                return Ok(binding);
+                return Ok(said.found.binding());
             }
             Found::Nothing if self.state.dialects.of(said.by.as_deref()) == Some(first) => {
                 return Ok(None);
@@ -105,12 +109,10 @@ impl Bsf {
         let said = self
             .ask(second, address, same, was_refused, deadline)
             .await?;
-        let understood = matches!(said.found, Found::Binding(_) | Found::NoSubscriber);
-        let binding = said.found.binding(address)?;
-        if understood {
+        if matches!(said.found, Found::Binding(_) | Found::NoSubscriber) {
             self.state.dialects.learn(said.by.as_deref(), second);
         }
-        Ok(binding)
+        Ok(said.found.binding())
     }
 
     /// Asks in one dialect. Refused in both, it is not the dialect that is wrong; nor is it where
@@ -132,6 +134,9 @@ impl Bsf {
                 On400::Tolerate
             };
             let found = self.state.read(answer, on_400)?;
+            let found = self
+                .state
+                .check(found, |session| session.check_ipv6(address, dialect))?;
             let by = by.cloned().map(Box::new);
             Ok(Said { found, by })
         };
@@ -167,9 +172,8 @@ impl Found {
         }
     }
 
-    fn binding(self, address: Ipv6Addr) -> Result<Option<PcfBinding>, Error> {
-        let session = self.session();
-        session.map(|session| session.holding(address)).transpose()
+    fn binding(self) -> Option<PcfBinding> {
+        self.session().map(Session::into_subscriber)
     }
 }
 
@@ -205,6 +209,10 @@ struct State {
     dialects: Dialects,
     nameless_200: Nameless,
     nameless_204: Nameless,
+    /// Whether it was logged that a binding was not of what was asked for; each is counted as an
+    /// answer that cannot be used.
+    other_ip_domain: Once,
+    other_address: Once,
 }
 
 /// Answers that name no subscriber: all counted, the first one logged.
@@ -237,6 +245,34 @@ impl State {
             },
             _ => Err(answer.failure()),
         }
+    }
+
+    /// The binding that was asked for, or none; another one is nobody's answer.
+    fn check(
+        &self,
+        found: Found,
+        check: impl FnOnce(&Session) -> Result<(), Other>,
+    ) -> Result<Found, Error> {
+        let Found::Binding(session) = &found else {
+            return Ok(found);
+        };
+        match check(session) {
+            Ok(()) => return Ok(found),
+            Err(Other::IpDomain) => self.other_ip_domain.call_once(|| {
+                tracing::warn!(
+                    nf = "BSF",
+                    "a binding of another IP domain than was asked for: check nat.pools and \
+                     nat.private_ip_domain"
+                );
+            }),
+            Err(Other::Address) => self.other_address.call_once(|| {
+                tracing::warn!(
+                    nf = "BSF",
+                    "a binding that states other addresses than the one that was asked for"
+                );
+            }),
+        }
+        Err(Error::BadAnswer)
     }
 
     fn without_subscriber(&self) -> Found {

@@ -319,12 +319,15 @@ struct RegistrationJson<'a> {
 
 impl RegistrationJson<'_> {
     /// Whether it states no other subscription than the one that was asked for. Asked by GPSI, it is
-    /// the UDM that tells whose that is.
+    /// the UDM that tells whose that is. An IMSI without its prefix is the same; an empty text states
+    /// nothing.
     fn can_be_of(&self, asked: &UeId) -> bool {
-        match (asked, &self.supi) {
-            (UeId::Supi(asked), Some(stated)) => Supi::parse(stated).as_ref() == Ok(asked),
-            (UeId::Supi(_), None) | (UeId::Gpsi(_), _) => true,
-        }
+        let UeId::Supi(asked) = asked else {
+            return true;
+        };
+        let stated = self.supi.as_deref().unwrap_or_default();
+        let without_prefix = || asked.reveal().to_string().strip_prefix("imsi-") == Some(stated);
+        stated.is_empty() || Supi::parse(stated).as_ref() == Ok(asked) || without_prefix()
     }
 }
 

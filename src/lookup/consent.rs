@@ -2,13 +2,12 @@
 //!
 //! Anything but an explicit consent is a refusal, and a core that cannot say is never a consent.
 
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 use std::time::Duration;
 
 use adapters::udm::{self, Udm};
 use device::Supi;
-use hashbrown::HashSet;
+use hashbrown::{HashMap, HashSet};
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 
@@ -102,8 +101,23 @@ struct Fed {
     covered: RwLock<HashSet<Supi>>,
     /// Those that were asked about and are not covered.
     wanted: mpsc::Sender<Supi>,
-    /// Counts what was told.
-    told: AtomicU64,
+    /// Whom requests on their way are about: no more of them than requests.
+    watched: Mutex<HashMap<Supi, Watched>>,
+}
+
+/// What requests on their way have to know of a subscription that they are about.
+#[derive(Default)]
+struct Watched {
+    requests: usize,
+    /// What was told of its consent meanwhile.
+    words: u64,
+}
+
+/// Counts what is told of one subscription's consent while a request is about it.
+pub(super) struct Watch<'a> {
+    /// Absent where nothing is told.
+    fed: Option<&'a Fed>,
+    supi: &'a Supi,
 }
 
 /// The feed of consent, and where those that were asked about are named.
@@ -134,7 +148,7 @@ impl ConsentLookup {
         let fed = told_by.map(|told_by| Fed {
             covered: RwLock::default(),
             wanted: told_by.wanted,
-            told: AtomicU64::new(0),
+            watched: Mutex::default(),
         });
         Self {
             udm,
@@ -271,8 +285,10 @@ impl ConsentLookup {
     /// The core told unasked that this subscription's consent is another one.
     pub(super) fn changed(&self, supi: &Supi) {
         self.forget(supi);
-        if let Some(fed) = &self.fed {
-            fed.told.fetch_add(1, Ordering::AcqRel);
+        if let Some(fed) = &self.fed
+            && let Some(watched) = fed.watched().get_mut(supi)
+        {
+            watched.words += 1;
         }
     }
 
@@ -289,15 +305,45 @@ impl ConsentLookup {
             .any(|matter| self.remembered.holds(matter))
     }
 
-    /// Another number when something was told in between.
-    pub(super) fn words_told(&self) -> u64 {
-        self.fed
-            .as_ref()
-            .map_or(0, |fed| fed.told.load(Ordering::Acquire))
+    /// Counts from now on what is told of this subscription's consent.
+    pub(super) fn watch<'a>(&'a self, supi: &'a Supi) -> Watch<'a> {
+        let fed = self.fed.as_ref();
+        if let Some(fed) = fed {
+            fed.watched().entry(supi.clone()).or_default().requests += 1;
+        }
+        Watch { fed, supi }
     }
 
     /// Brings the size of the memory into the metrics.
     pub fn record_size(&self) {
         self.remembered.record_size();
+    }
+}
+
+impl Fed {
+    fn watched(&self) -> MutexGuard<'_, HashMap<Supi, Watched>> {
+        self.watched.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Watch<'_> {
+    /// Another number when something was told in between.
+    pub(super) fn words(&self) -> u64 {
+        let watched = self.fed.map(Fed::watched);
+        let watched = watched.as_ref().and_then(|it| it.get(self.supi));
+        watched.map_or(0, |watched| watched.words)
+    }
+}
+
+impl Drop for Watch<'_> {
+    fn drop(&mut self) {
+        let Some(fed) = self.fed else { return };
+        let mut watched = fed.watched();
+        if let Some(one) = watched.get_mut(self.supi) {
+            one.requests -= 1;
+            if one.requests == 0 {
+                watched.remove(self.supi);
+            }
+        }
     }
 }

@@ -53,9 +53,9 @@ use waiting::{Asker, Waiting};
 /// asked about again.
 const CONSENTS_WISHED_FOR: usize = 1024;
 
-/// How often one request asks for consent and device where consents, anybody's, are told all the
-/// while. What is remembered is asked of nobody, so that a few suffice.
-const MOST_ROUNDS: usize = 16;
+/// How often one request asks for consent and device where the subscriber's consent is told to be
+/// another one each time: a refusal and a consent again is more than people do meanwhile.
+const MOST_ROUNDS: usize = 4;
 
 /// Why there is no device to answer with.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -528,8 +528,9 @@ impl Lookup {
         deadline: Instant,
     ) -> Result<(Disclosure, Equipment), LookupError> {
         let subscription = UeId::Supi(supi.clone());
+        let watch = self.consent.watch(supi);
         for _ in 0..MOST_ROUNDS {
-            let consents_told = self.consent.words_told();
+            let words = watch.words();
             let disclosure = {
                 let given = pin!(self.consent.of(supi, wanted, deadline));
                 trace::stage("consent", given).await?
@@ -540,11 +541,15 @@ impl Lookup {
             };
             // A refusal may have been told while the core was asked for the device; and, while it is
             // asked for consent once more, another device.
-            if self.consent.words_told() == consents_told {
+            if watch.words() == words {
                 return Ok((disclosure, equipment));
             }
         }
-        Err(LookupError::Core(sbi::Error::DeadlinePassed))
+        // Nobody is disclosed whose word is another one each time; it will settle.
+        let changing = sbi::Error::Overloaded {
+            retry_after: Some(1),
+        };
+        Err(LookupError::ConsentUnknown(changing))
     }
 
     async fn equipment_of(

@@ -159,7 +159,8 @@ where
         let _place = match asker {
             Asker::Request => match self.waiting.enter() {
                 Some(place) => Some(place),
-                None => return self.past(key).ok_or_else(|| self.too_many()),
+                // The core may be well: what is past its lifetime is not for this.
+                None => return Err(self.too_many()),
             },
             Asker::Bridge => None,
         };

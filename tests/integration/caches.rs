@@ -359,6 +359,29 @@ async fn in_an_outage_a_device_is_told_past_its_lifetime_with_its_own_time() {
     assert_eq!(unknown.status, 503);
 }
 
+/// Who is turned away here has not heard that the core gives no answer.
+#[tokio::test]
+async fn too_many_who_wait_are_no_outage() {
+    let rig = Rig::configured(|config| {
+        config.cache.equipment = MOMENT;
+        config.cache.equipment_past_lifetime = PATIENCE;
+        config.api.max_requests_waiting = Some(1);
+    })
+    .await;
+    assert_eq!(rig.ask(&first()).await.status, 200);
+    outage(&rig, &json!({"mode": "hang"})).await;
+    let mut connection = Connection::http1(rig.bridge.api).await;
+    let ask = Ask::identifier(&json!({"phoneNumber": "34600000002"}));
+    let waiting = tokio::spawn(async move { connection.send(&ask).await.status });
+    eventually("somebody waits", async || {
+        let waits = rig.bridge.metric("pei_bridge_requests_waiting", &[]).await;
+        (waits > 0.5).then_some(())
+    })
+    .await;
+    rig.ask(&first()).await.is_error(503, "UNAVAILABLE");
+    waiting.abort();
+}
+
 #[tokio::test]
 async fn what_the_core_says_after_an_outage_counts_at_once_and_stays() {
     let rig = told_in_an_outage(PATIENCE, ConsentMode::None).await;

@@ -3,9 +3,10 @@
 use std::net::{Ipv4Addr, Ipv6Addr};
 
 use device::{Gpsi, Supi};
-use ipnet::{AddrParseError, Ipv4Net, Ipv6Net};
+use ipnet::{Ipv4Net, Ipv6Net};
 use serde::Deserialize;
 
+use super::dialect::Dialect;
 use crate::identifiers::{gpsi, supi};
 use crate::sbi::{Error, Fact, Facts, Text, from_json};
 
@@ -72,8 +73,8 @@ impl PcfBinding {
     }
 }
 
-/// A binding that names its subscriber. Addresses are kept as they came: only those of the kind that
-/// was asked for have to be understood.
+/// A binding that names its subscriber. Addresses are kept as they came: only the one that was asked
+/// for has to be understood. An empty text states nothing.
 pub(super) struct Session {
     subscriber: PcfBinding,
     ipv4_addr: Option<Box<str>>,
@@ -90,11 +91,11 @@ impl Session {
         let Some(subscriber) = PcfBinding::named(json.supi, json.gpsi)? else {
             return Ok(None);
         };
-        let boxed = |text: Text<'_>| Box::from(&*text);
-        let one = |member: Option<Text<'_>>| member.map(boxed);
+        let stated = |text: Text<'_>| (!text.is_empty()).then(|| Box::from(&*text));
+        let one = |member: Option<Text<'_>>| member.and_then(stated);
         let all = |member: Option<Vec<Text<'_>>>| {
             let member = member.unwrap_or_default();
-            member.into_iter().map(boxed).collect()
+            member.into_iter().filter_map(stated).collect()
         };
         Ok(Some(Self {
             subscriber,
@@ -107,66 +108,74 @@ impl Session {
         }))
     }
 
-    /// As the session of this address in this address space, which a binding of another one cannot
-    /// be.
-    pub(super) fn of(
-        self,
+    /// Whether it can be the session of this address in this address space.
+    pub(super) fn check_ipv4(
+        &self,
         address: Ipv4Addr,
         ip_domain: Option<&str>,
-    ) -> Result<Ipv4Binding, Error> {
+    ) -> Result<(), Other> {
         if let (Some(asked), Some(stated)) = (ip_domain, self.ip_domain.as_deref())
             && asked != stated
         {
-            return Err(Error::BadAnswer);
+            return Err(Other::IpDomain);
         }
-        let own = self.ipv4_addr.as_deref().map(str::parse::<Ipv4Addr>);
-        let own = own.transpose().map_err(|_| Error::BadAnswer)?;
-        let routes = self.ipv4_routes.iter();
-        let stated = own
-            .map(|own| Ok(Ipv4Net::from(own)))
-            .into_iter()
-            .chain(routes.map(|route| route.parse()));
-        holds(stated, |net| net.contains(&address))?;
-        Ok(Ipv4Binding {
-            subscriber: self.subscriber,
-            names_address: own == Some(address),
-            ip_domain: self.ip_domain,
-        })
+        let own = self.own_ipv4().map(Ipv4Net::from);
+        let routes = self.ipv4_routes.iter().filter_map(|it| it.parse().ok());
+        let states_none = self.ipv4_addr.is_none() && self.ipv4_routes.is_empty();
+        let mut stated = own.into_iter().chain(routes);
+        let holds = states_none || stated.any(|net: Ipv4Net| net.contains(&address));
+        holds.then_some(()).ok_or(Other::Address)
     }
 
-    /// As the session that this address is in, whatever the length of the prefix that it was asked
-    /// for with.
-    pub(super) fn holding(self, address: Ipv6Addr) -> Result<PcfBinding, Error> {
-        let own = self.ipv6_prefix.iter().chain(&self.add_ipv6_prefixes);
-        let stated = own.chain(&self.ipv6_routes).map(|prefix| ipv6_net(prefix));
-        holds(stated, |net| net.contains(&address))?;
-        Ok(self.subscriber)
+    /// Whether it can be the session that this address is in, asked for in this dialect.
+    ///
+    /// A framed route (TS 23.501 5.6.14) is a network behind the device. Where the /64 was asked
+    /// for, any part of it is the session's, for it is given to one session alone (5.8.2.2.3), and some
+    /// PCFs register it as the /128 of its first address.
+    pub(super) fn check_ipv6(&self, address: Ipv6Addr, dialect: Dialect) -> Result<(), Other> {
+        let mut own = self.ipv6_prefix.iter().chain(&self.add_ipv6_prefixes);
+        let mut routes = self.ipv6_routes.iter();
+        let states_none = own.clone().chain(routes.clone()).next().is_none();
+        let is_own = |net: Ipv6Net| net.contains(&address) || dialect.covers(address, &net);
+        let holds = states_none
+            || own.any(|text| ipv6_net(text).is_some_and(is_own))
+            || routes.any(|text| ipv6_net(text).is_some_and(|net| net.contains(&address)));
+        holds.then_some(()).ok_or(Other::Address)
+    }
+
+    /// As the session of this address, which it can be.
+    pub(super) fn of_ipv4(self, address: Ipv4Addr) -> Ipv4Binding {
+        Ipv4Binding {
+            names_address: self.own_ipv4() == Some(address),
+            subscriber: self.subscriber,
+            ip_domain: self.ip_domain,
+        }
+    }
+
+    /// Whose it is.
+    pub(super) fn into_subscriber(self) -> PcfBinding {
+        self.subscriber
+    }
+
+    fn own_ipv4(&self) -> Option<Ipv4Addr> {
+        self.ipv4_addr.as_deref()?.parse().ok()
     }
 }
 
-/// Where a binding states addresses, one of them has to hold the one that was asked for: its own, or
-/// a network behind the device (framed routes, TS 23.501 5.6.14).
-fn holds<N>(
-    stated: impl Iterator<Item = Result<N, AddrParseError>>,
-    is_in: impl Fn(&N) -> bool,
-) -> Result<(), Error> {
-    let mut stated = stated.peekable();
-    if stated.peek().is_none() {
-        return Ok(());
-    }
-    for net in stated {
-        if is_in(&net.map_err(|_| Error::BadAnswer)?) {
-            return Ok(());
-        }
-    }
-    Err(Error::BadAnswer)
+/// Why a binding is not the one that was asked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Other {
+    /// It is of another address space.
+    IpDomain,
+    /// It states addresses, and none that can be read holds the one that was asked for.
+    Address,
 }
 
 /// An `Ipv6Prefix` of TS 29.571; an address alone is one of its own.
-fn ipv6_net(text: &str) -> Result<Ipv6Net, AddrParseError> {
+fn ipv6_net(text: &str) -> Option<Ipv6Net> {
     let address = || text.parse::<Ipv6Addr>().ok();
-    text.parse()
-        .or_else(|error| address().map(Ipv6Net::from).ok_or(error))
+    let net = text.parse().ok();
+    net.or_else(|| address().map(Ipv6Net::from))
 }
 
 impl Facts for Session {

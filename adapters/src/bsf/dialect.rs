@@ -4,6 +4,7 @@
 use std::net::Ipv6Addr;
 
 use arc_swap::ArcSwap;
+use ipnet::Ipv6Net;
 
 use crate::sbi::{Path, Producer, ProducerId};
 
@@ -70,12 +71,22 @@ impl Dialect {
         let path = Path::new(PCF_BINDINGS).literal("ipv6Prefix=");
         match self {
             Self::Address => path.address(address).literal("%2F128"),
-            Self::Prefix => {
-                let prefix = Ipv6Addr::from_bits(address.to_bits() & (u128::MAX << 64));
-                path.address(prefix).literal("%2F64")
-            }
+            Self::Prefix => path.address(prefix(address)).literal("%2F64"),
         }
     }
+
+    /// Whether all of this was asked for.
+    pub(super) fn covers(self, address: Ipv6Addr, net: &Ipv6Net) -> bool {
+        match self {
+            Self::Address => *net == Ipv6Net::from(address),
+            Self::Prefix => net.prefix_len() >= 64 && prefix(net.addr()) == prefix(address),
+        }
+    }
+}
+
+/// The first address of the /64.
+fn prefix(address: Ipv6Addr) -> Ipv6Addr {
+    Ipv6Addr::from_bits(address.to_bits() & (u128::MAX << 64))
 }
 
 #[cfg(test)]

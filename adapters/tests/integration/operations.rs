@@ -269,10 +269,11 @@ async fn a_registration_is_of_the_subscription_that_was_asked_for() {
     for (asked, stated, is_taken) in [
         (imsi(), SUPI, true),
         (imsi(), "imsi-001010000000002", false),
+        (imsi(), "001010000000001", true),
+        (imsi(), "001010000000002", false),
+        (imsi(), "", true),
         (imsi(), "imsi-01010000000001", false),
         (imsi(), "nai-001010000000001", false),
-        (imsi(), "001010000000001", false),
-        (imsi(), "", false),
         (nai(), "nai-pump@factory.example", true),
         (nai(), "nai-valve@factory.example", false),
         // Whose number it is, is what the UDM tells.
@@ -448,6 +449,12 @@ async fn a_binding_is_of_the_address_that_was_asked_for() {
             Ok((true, None)),
         ),
         (body(r#","ipv4Addr":7"#), Err(Error::BadAnswer)),
+        // What cannot be read beside what can, or says nothing.
+        (body(r#","ipv4Addr":"""#), Ok((false, None))),
+        (
+            body(r#","ipv4Addr":"x","ipv4FrameRouteList":["y","10.0.0.0/24"]"#),
+            Ok((false, None)),
+        ),
     ] {
         let reply = body.clone();
         let core = Core::start(move |_, _| Reply::json(200, reply.clone())).await;
@@ -471,7 +478,7 @@ async fn a_binding_is_of_the_ip_domain_that_was_asked_for() {
         (Some("nat-a"), None, Ok(None)),
         (Some("nat-a"), Some("some-other-domain"), of_other),
         (Some("nat-a"), Some("NAT-A"), of_other),
-        (Some("nat-a"), Some(""), of_other),
+        (Some("nat-a"), Some(""), Ok(None)),
         (None, Some("nat-a"), Ok(Some("nat-a"))),
     ] {
         let mut body = serde_json::json!({"supi": SUPI, "ipv4Addr": "10.45.0.1"});
@@ -497,6 +504,12 @@ async fn a_binding_is_of_the_prefix_that_holds_the_address() {
     for (stated, expected) in [
         (json!({}), own),
         (json!({"ipv4Addr": "10.45.0.1"}), own),
+        // What cannot be read beside what can, or says nothing.
+        (json!({"ipv6Prefix": "", "ipv6FrameRouteList": [""]}), own),
+        (
+            json!({"ipv6Prefix": "x", "addIpv6Prefixes": ["", "2001:db8:1::/64"]}),
+            own,
+        ),
         (json!({"ipv6Prefix": null}), own),
         (json!({"ipv6Prefix": "2001:db8:1::/64"}), own),
         (json!({"ipv6Prefix": "2001:db8:1::7/64"}), own),
@@ -504,8 +517,6 @@ async fn a_binding_is_of_the_prefix_that_holds_the_address() {
         (json!({"ipv6Prefix": "2001:db8:1::7"}), own),
         (json!({"ipv6Prefix": "2001:db8::/32"}), own),
         (json!({"ipv6Prefix": "2001:db8:2::/64"}), of_other),
-        (json!({"ipv6Prefix": "2001:db8:1::8/128"}), of_other),
-        (json!({"ipv6Prefix": "2001:db8:1:0:1::/80"}), of_other),
         (json!({"ipv6Prefix": "2001:db8:2::7"}), of_other),
         (json!({"ipv6Prefix": "2001:db8:1::/129"}), of_other),
         (json!({"ipv6Prefix": "10.45.0.0/16"}), of_other),
@@ -544,6 +555,79 @@ async fn a_binding_is_of_the_prefix_that_holds_the_address() {
             assert_eq!(found, expected, "{dialect} {stated}");
         }
     }
+}
+
+/// The /64 is one session's, in whatever part of it the PCF registered it; asked for the address, it
+/// is the address that counts.
+#[tokio::test]
+async fn a_binding_of_a_part_of_the_prefix_is_of_the_session_that_has_it() {
+    use serde_json::json;
+    let whole_session = Ok(Some(PcfBinding::Supi(supi())));
+    let of_other = Err(Error::BadAnswer);
+    for (stated, expected) in [
+        (json!({"ipv6Prefix": "2001:db8:1::/128"}), &whole_session),
+        (json!({"ipv6Prefix": "2001:db8:1::"}), &whole_session),
+        (json!({"ipv6Prefix": "2001:db8:1::8/128"}), &whole_session),
+        (json!({"ipv6Prefix": "2001:db8:1:0:1::/80"}), &whole_session),
+        (
+            json!({"addIpv6Prefixes": ["2001:db8:2::/128", "2001:db8:1::/128"]}),
+            &whole_session,
+        ),
+        (json!({"ipv6Prefix": "2001:db8:2::/128"}), &of_other),
+        // Behind the device there may be many networks.
+        (
+            json!({"ipv6FrameRouteList": ["2001:db8:1::/128"]}),
+            &of_other,
+        ),
+    ] {
+        for (dialect, expected) in [("%2F64", expected), ("%2F128", &of_other)] {
+            let mut body = stated.clone();
+            body["supi"] = SUPI.into();
+            let core = Core::start(move |asked, _| {
+                if asked.path.ends_with(dialect) {
+                    Reply::json(200, body.to_string())
+                } else {
+                    Reply::status(404)
+                }
+            })
+            .await;
+            let address = "2001:db8:1::7".parse().unwrap();
+            let found = bsf(&core).pcf_binding_ipv6(address, soon()).await;
+            assert_eq!(&found, expected, "{dialect} {stated}");
+        }
+    }
+}
+
+/// The metrics show that what was answered was of no use.
+#[tokio::test]
+async fn bindings_of_another_domain_or_address_are_counted_as_bad_answers() {
+    let core = Core::start(|asked, _| {
+        let stated = if asked.path.contains("ipv6Prefix") {
+            r#""ipv6Prefix":"2001:db8:2::/64""#
+        } else {
+            r#""ipDomain":"nat-b""#
+        };
+        Reply::json(200, format!(r#"{{"supi":"{SUPI}",{stated}}}"#))
+    })
+    .await;
+    let (registry, metrics) = metrics();
+    let bsf = Bsf::new(&Client::new(
+        NfType::Bsf,
+        vec![core.root()],
+        &quick(),
+        metrics,
+    ));
+    let address = Ipv4Addr::new(10, 0, 0, 1);
+    let found = bsf.pcf_binding_ipv4(address, Some("nat-a"), soon()).await;
+    assert_eq!(found, Err(Error::BadAnswer));
+    let address = "2001:db8:1::7".parse().unwrap();
+    let found = bsf.pcf_binding_ipv6(address, soon()).await;
+    assert_eq!(found, Err(Error::BadAnswer));
+    let text = prometheus::TextEncoder::new()
+        .encode_to_string(&registry.gather())
+        .unwrap();
+    let line = r#"pei_bridge_core_calls_total{nf="BSF",operation="GetPCFBindings",outcome="bad_answer"} 2"#;
+    assert!(text.contains(line), "{line} in\n{text}");
 }
 
 /// A core that leaves out some of what it is asked to tell is not taken at its word.

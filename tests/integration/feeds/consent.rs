@@ -9,6 +9,7 @@ use super::support::{
     CONSENT, FIRST, OTHER_IMEISV, OTHER_PEI, Wanted, fed, forget_subscriptions, live, losses,
     notification, notifications, path_of, post, report, subscriptions,
 };
+use crate::support::answer::Answer;
 use crate::support::client::{Ask, Connection};
 use crate::support::control::{GET_3GPP, GET_UC_DATA};
 use crate::support::{Rig, eventually};
@@ -97,6 +98,64 @@ async fn a_refusal_stops_an_answer_on_its_way() {
     .await;
     rig.control.consent(third, &refused()).await;
     assert_eq!(asking.await.unwrap().status, 403);
+}
+
+/// A bridge that is told of the consents of the first and the third subscriber, and remembers no
+/// device.
+async fn without_devices() -> Rig {
+    let rig = covered_with(Duration::from_mins(1), |config| {
+        config.cache.equipment = Duration::ZERO;
+    })
+    .await;
+    assert_eq!(rig.ask(&third()).await.status, 200);
+    eventually("both are covered", async || {
+        (live(&rig.bridge, "consent").await > 1.5).then_some(())
+    })
+    .await;
+    let fault = json!({"latencyMs": 1000});
+    rig.control.fault(GET_3GPP, &fault).await;
+    rig.control.reset().await;
+    rig
+}
+
+fn third() -> Value {
+    json!({"phoneNumber": "34600000003"})
+}
+
+/// Asks for the first subscriber's device while the core tells another consent of somebody, once
+/// each time that it is asked for the device.
+async fn asked_while_told(rig: &Rig, supi: &str) -> (Answer, u64) {
+    let mut connection = Connection::http1(rig.bridge.api).await;
+    let ask = Ask::identifier(&body());
+    let asking = tokio::spawn(async move { connection.send(&ask).await });
+    let mut words = 0;
+    while !asking.is_finished() {
+        let asked = rig.control.count(GET_3GPP).await;
+        if asked > words {
+            words = asked;
+            rig.control.consent(supi, &refused()).await;
+            rig.control.consent(supi, &given()).await;
+        }
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    (asking.await.unwrap(), words)
+}
+
+#[tokio::test]
+async fn words_about_others_cost_a_request_nothing() {
+    let rig = without_devices().await;
+    let (answer, asked) = asked_while_told(&rig, "imsi-001010000000003").await;
+    answer.is_imei("490154203237518");
+    assert_eq!(asked, 1);
+}
+
+/// Nothing is disclosed, and the core is not asked for as long as there is time.
+#[tokio::test]
+async fn a_subscriber_who_goes_on_saying_otherwise_is_not_disclosed() {
+    let rig = without_devices().await;
+    let (answer, asked) = asked_while_told(&rig, FIRST).await;
+    answer.is_error(503, "UNAVAILABLE");
+    assert_eq!(asked, 4);
 }
 
 /// The subscriber takes the consent back and gives it again while the core is asked for the device,

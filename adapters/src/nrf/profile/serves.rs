@@ -140,9 +140,9 @@ impl AddressRangeJson {
     }
 }
 
-/// The first and the last address of an IPv6 prefix.
+/// The first and the last address of an IPv6 prefix; an address alone is one of its own.
 fn prefix(text: &str) -> Option<(Ipv6Addr, Ipv6Addr)> {
-    let (address, length) = text.split_once('/')?;
+    let (address, length) = text.split_once('/').unwrap_or((text, "128"));
     let bits = address.parse::<Ipv6Addr>().ok()?.to_bits();
     let length: u32 = length.parse().ok().filter(|&length| length <= 128)?;
     let host = u128::MAX.checked_shr(length).unwrap_or(0);
@@ -204,6 +204,17 @@ mod tests {
         let last: Ipv6Addr = "2001:db8:0:ff:ffff:ffff:ffff:ffff".parse().unwrap();
         let ipv6 = ("2001:db8::".parse().unwrap(), last);
         assert_eq!(serves.ipv6, vec![ipv6].into());
+    }
+
+    #[test]
+    fn an_address_alone_is_a_prefix_of_its_own() {
+        let addresses = ["2001:db8::", "2001:db8:0:ff::7"];
+        let [start, end] = addresses;
+        let range = json!([{"ipv6PrefixRanges": [{"start": start, "end": end}]}]);
+        let (serves, unread) = told(json!([]), range);
+        assert_eq!(unread, 0);
+        let [first, last] = addresses.map(|address| address.parse().unwrap());
+        assert_eq!(serves.ipv6, vec![(first, last)].into());
     }
 
     #[test]
