@@ -263,6 +263,37 @@ async fn an_end_by_gpsi_is_that_of_the_session_with_the_address() {
     .await;
 }
 
+/// One session's addresses can be in such doubt that the SMF is asked for all of them anew.
+#[tokio::test]
+async fn more_doubt_than_is_kept_is_a_gap() {
+    let rig = fed(SESSIONS, |_| {}).await;
+    let path = path_of(&rig, "sessions").await;
+    let name = path.rsplit('/').next().unwrap();
+    // Each is older than the beginning, which the report told.
+    let late: Vec<_> = (0..17)
+        .map(|number| {
+            json!({
+                "event": "UE_IP_CH", "timeStamp": format!("2020-01-01T00:00:{number:02}Z"),
+                "supi": "imsi-001010000000001", "pduSeId": 1,
+                "adIpv6Prefix": format!("2001:db8:{number}::/64"),
+            })
+        })
+        .collect();
+    for (told, is_gap) in [(&late[..16], false), (&late[16..], true)] {
+        let body = json!({"notifId": name, "eventNotifs": told});
+        assert_eq!(post(&rig, &notification(&path, &body)).await, 204);
+        if is_gap {
+            eventually("the gap shows", async || {
+                (losses(&rig.bridge, "sessions").await > 0.5).then_some(())
+            })
+            .await;
+        } else {
+            assert!(losses(&rig.bridge, "sessions").await < 0.5);
+        }
+    }
+    until_live(&rig.bridge, SESSIONS).await;
+}
+
 /// Who says nothing takes nobody's place for long.
 #[tokio::test]
 async fn a_connection_without_a_preface_is_closed() {
