@@ -72,11 +72,12 @@ impl Inbox {
     /// it was not: nothing that was told is relied on, until it was told or asked for anew.
     ///
     /// Costs next to nothing the second time: who floods the listener takes the feeds away, and
-    /// neither makes us subscribe anew more often than any gap does, nor empties a memory.
+    /// neither makes us subscribe anew more often than any gap does, nor search at the NRF again and
+    /// again, nor empties a memory.
     pub fn turned_away(&self) {
         for receiver in self.registry.receivers_about_all() {
             match receiver {
-                Receiver::Instances(notifications) => notifications.missed(),
+                Receiver::Instances(notifications) => notifications.may_have_missed(),
                 Receiver::Sessions(sessions) => sessions.distrust(),
                 Receiver::Equipment(reported) => reported.distrust(),
                 // There would be one for each subscriber.

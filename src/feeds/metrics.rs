@@ -131,6 +131,7 @@ impl From<Applied> for Event {
             Applied::Done => Self::Applied,
             Applied::Outdated => Self::Outdated,
             Applied::Full => Self::Full,
+            Applied::Muddled => Self::Unusable,
         }
     }
 }

@@ -20,7 +20,7 @@ use super::metrics::{Event, FeedMetrics, FeedName, Loss};
 use super::upkeep::{End, LEAVING_TIMEOUT, Pauses, Upkeep, Watched};
 use crate::config::IpDomainRule;
 use crate::sessions::event::{Addresses, Change, SessionEvent, SessionIpv4};
-use crate::sessions::{Part, SessionTable, SmfId};
+use crate::sessions::{Applied, Part, SessionTable, SmfId};
 
 const FEED: FeedName = FeedName::Sessions;
 
@@ -44,7 +44,9 @@ pub(super) struct Sessions {
     metrics: Arc<FeedMetrics>,
     /// Counts what was heard.
     heard: AtomicU64,
-    /// Whether sessions begin by public names alone: then they end by them as well.
+    /// Whether sessions begin by SUPIs.
+    begin_by_supi: AtomicBool,
+    /// Whether sessions begin by public names alone.
     begin_by_gpsi: AtomicBool,
     /// Cancelled when something was told that is lost to us.
     gap: CancellationToken,
@@ -100,6 +102,7 @@ impl SessionFeed {
             domains: self.domains.clone(),
             metrics: upkeep.metrics.clone(),
             heard: AtomicU64::new(0),
+            begin_by_supi: AtomicBool::new(false),
             begin_by_gpsi: AtomicBool::new(false),
             gap: CancellationToken::new(),
         });
@@ -224,32 +227,42 @@ impl Sessions {
         };
         let applied = self.table.apply(self.part, &event);
         self.metrics.event(FEED, applied.into());
+        if applied == Applied::Muddled {
+            self.distrust();
+        }
     }
 
     /// Whose session it is, and which of theirs. Where the SMF names nobody, or somebody by a public
-    /// name alone of whom it told no session, it is the session that has the address which it had.
+    /// name alone though sessions begin by SUPIs, it is the session that has the address which it
+    /// had. One of that public name may be there as well, and be another one.
     fn session_of(&self, told: &Told) -> Option<(UeId, u8)> {
         // An SMF that does not tell sessions apart has one of each subscription.
         let pdu_session_id = told.pdu_session_id.unwrap_or(0);
         let named = told.ue_id.clone().map(|ue_id| (ue_id, pdu_session_id));
-        let had = match (&told.change, &told.ue_id) {
-            (_, Some(UeId::Supi(_))) => return named,
-            (SessionChange::Established(_), by_gpsi) => {
-                if by_gpsi.is_some() {
-                    self.begin_by_gpsi.store(true, Ordering::Relaxed);
+        let had = match &told.change {
+            SessionChange::Established(_) => {
+                match &told.ue_id {
+                    Some(UeId::Supi(_)) => self.begin_by_supi.store(true, Ordering::Relaxed),
+                    Some(UeId::Gpsi(_)) => self.begin_by_gpsi.store(true, Ordering::Relaxed),
+                    None => {}
                 }
                 return named;
             }
-            (SessionChange::Released(had), _) => had,
-            (SessionChange::AddressChanged { removed, .. }, _) => removed,
+            SessionChange::Released(had) => had,
+            SessionChange::AddressChanged { removed, .. } => removed,
         };
-        if let Some((ue_id, pdu_session_id)) = &named
-            && self.table.knows(self.part, ue_id, *pdu_session_id)
-        {
+        let is_named_as_begun = match &told.ue_id {
+            Some(UeId::Supi(_)) => true,
+            Some(UeId::Gpsi(_)) => {
+                self.begin_by_gpsi.load(Ordering::Relaxed)
+                    && !self.begin_by_supi.load(Ordering::Relaxed)
+            }
+            None => false,
+        };
+        if is_named_as_begun {
             return named;
         }
         self.session_that_had(told, had)
-            .or_else(|| named.filter(|_| self.begin_by_gpsi.load(Ordering::Relaxed)))
     }
 
     fn session_that_had(&self, told: &Told, had: &UeAddresses) -> Option<(UeId, u8)> {

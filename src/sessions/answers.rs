@@ -40,16 +40,19 @@ impl Table {
             None if self.smfs.are_complete() => None,
             None => return None,
         };
-        let claims = self.store.with_ipv4(address.to_bits());
-        let claims =
-            claims.filter(|(_, session)| wanted.is_none_or(|wanted| session.ip_domain == wanted));
-        self.only_one(claims).owner()
+        let claims = || {
+            let claims = self.store.with_ipv4(address.to_bits());
+            claims
+                .filter(move |(_, session)| wanted.is_none_or(|wanted| session.ip_domain == wanted))
+        };
+        self.only_one(claims, |one, other| one.ip_domain == other.ip_domain)
+            .owner()
     }
 
     pub(super) fn by_ipv6(&self, address: Ipv6Addr) -> Option<UeId> {
         let (length, claim) = self.store.lengths().find_map(|length| {
             let prefix = (network(address, length), length);
-            match self.only_one(self.store.with_prefix(prefix)) {
+            match self.only_one(|| self.store.with_prefix(prefix), |_, _| true) {
                 Claim::Unheard => None,
                 claim => Some((length, claim)),
             }
@@ -57,13 +60,6 @@ impl Table {
         // A longer one within it may be what an SMF has not told.
         let may_hold_others = length < OWN_PREFIX && !self.smfs.are_complete();
         claim.owner().filter(|_| !may_hold_others)
-    }
-
-    pub(super) fn knows(&self, part: Part, subscription: &UeId, pdu_session_id: u8) -> bool {
-        let mut slots = self
-            .store
-            .of_session(subscription, pdu_session_id, part.smf);
-        slots.any(|slot| self.store.get(slot).is_some_and(|it| it.part() == part))
     }
 
     pub(super) fn session_with(&self, part: Part, addresses: &Addresses) -> Option<(UeId, u8)> {
@@ -94,28 +90,86 @@ impl Table {
     }
 
     /// The one subscription among those who have an address, by the word of SMFs that counts.
-    fn only_one<'a>(&'a self, claims: impl Iterator<Item = (u32, &'a Session)>) -> Claim {
-        let mut claim = Claim::Unheard;
-        let mut is_sure = false;
-        let mut found: Option<(u32, &Session)> = None;
-        for (slot, session) in claims {
-            claim = Claim::InDoubt;
-            if !self.smfs.vouch_for(session) {
+    fn only_one<'a, Claims>(
+        &'a self,
+        claims: impl Fn() -> Claims,
+        is_one_space: fn(&Session, &Session) -> bool,
+    ) -> Claim
+    where
+        Claims: Iterator<Item = (u32, &'a Session)>,
+    {
+        let mut sure: Option<Sure<'a>> = None;
+        for (slot, session) in claims() {
+            if session.state != State::Live || !self.smfs.vouch_for(session) {
                 continue;
             }
-            is_sure |= session.state == State::Live;
-            match found {
-                None => found = Some((slot, session)),
-                Some(first) if self.store.same_owner(first, (slot, session)) => {}
+            match &mut sure {
+                None => sure = Some(Sure::of(slot, session)),
+                Some(sure)
+                    if self
+                        .store
+                        .same_owner((sure.slot, sure.session), (slot, session)) =>
+                {
+                    sure.is_one_place &= is_one_place(sure.session, session, is_one_space);
+                    sure.time = sure.time.max(session.time);
+                }
                 Some(_) => return Claim::InDoubt,
             }
         }
-        let found = found.filter(|_| is_sure);
-        match found.and_then(|(slot, session)| self.store.owner(slot, session)) {
-            Some(owner) => Claim::Of(owner),
-            None => claim,
+        let Some(sure) = sure else {
+            return match claims().next() {
+                Some(_) => Claim::InDoubt,
+                None => Claim::Unheard,
+            };
+        };
+        let is_in_the_way = |(slot, session): (u32, &Session)| {
+            // An SMF gives one address of one space to one session at a time.
+            let was_given_on = sure.is_one_place
+                && is_one_place(sure.session, session, is_one_space)
+                && session.time < sure.time;
+            session.state == State::Doubted
+                && self.smfs.vouch_for(session)
+                && !was_given_on
+                && !self
+                    .store
+                    .same_owner((sure.slot, sure.session), (slot, session))
+        };
+        if claims().any(is_in_the_way) {
+            return Claim::InDoubt;
+        }
+        let owner = self.store.owner(sure.slot, sure.session);
+        owner.map_or(Claim::InDoubt, Claim::Of)
+    }
+}
+
+/// Sessions of one subscription that surely have an address.
+struct Sure<'a> {
+    /// The first one of them.
+    slot: u32,
+    session: &'a Session,
+    /// Whether all of them are of one SMF and in one space of addresses.
+    is_one_place: bool,
+    /// The last word about any of them.
+    time: i64,
+}
+
+impl<'a> Sure<'a> {
+    fn of(slot: u32, session: &'a Session) -> Self {
+        Self {
+            slot,
+            session,
+            is_one_place: true,
+            time: session.time,
         }
     }
+}
+
+fn is_one_place(
+    one: &Session,
+    other: &Session,
+    is_one_space: fn(&Session, &Session) -> bool,
+) -> bool {
+    one.part() == other.part() && is_one_space(one, other)
 }
 
 fn network(address: Ipv6Addr, length: u8) -> u128 {

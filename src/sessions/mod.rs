@@ -13,7 +13,7 @@
 //!   that two of them claim for different subscriptions is nobody's until one of them lets it go.
 //! - What is in doubt is not answered. There is always the BSF to ask. An address that a word takes
 //!   from a session or brings to it which is not later than the last one stays with it, in doubt,
-//!   until a later one: nobody else is answered in its place.
+//!   until a later one: nobody else is answered in its place but whom the SMF gave it to later.
 //!
 //! | module | what it is |
 //! |---|---|
@@ -72,6 +72,9 @@ pub enum Applied {
     Outdated,
     /// There is no room: the address is not in the table, and the table is not complete.
     Full,
+    /// More of the session is in doubt than is kept, and the table is not complete until the SMF
+    /// told everything anew.
+    Muddled,
 }
 
 /// How much is in the table.
@@ -134,11 +137,6 @@ impl SessionTable {
     /// Keeps the table in step with one event.
     pub fn apply(&self, part: Part, event: &SessionEvent) -> Applied {
         self.write().apply(part, event)
-    }
-
-    /// Whether this subscription at an SMF told of the session, be it of its end.
-    pub fn knows(&self, part: Part, subscription: &UeId, pdu_session_id: u8) -> bool {
-        self.read().knows(part, subscription, pdu_session_id)
     }
 
     /// Whose session this subscription at an SMF told of that has one of these addresses, and which

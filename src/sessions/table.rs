@@ -87,12 +87,13 @@ impl Table {
     fn last_word(&self, part: Part, known: &[u32]) -> Option<LastWord> {
         let sessions = known.iter().filter_map(|slot| self.store.get(*slot));
         let told = sessions.filter(|session| session.part() == part);
-        told.max_by_key(|session| session.time)
-            .map(|session| LastWord {
-                time: session.time,
-                released: session.state == State::Released,
-                narrowed: session.narrowed,
-            })
+        let time = told.clone().map(|session| session.time).max()?;
+        let mut last = told.filter(|session| session.time == time);
+        Some(LastWord {
+            time,
+            released: last.clone().any(|session| session.state == State::Released),
+            narrowed: last.any(|session| session.narrowed),
+        })
     }
 
     fn established(&mut self, word: &Word<'_>, addresses: &Addresses) -> Applied {
@@ -171,14 +172,12 @@ impl Table {
 
     /// These are the addresses of the session from now on.
     fn set(&mut self, word: &Word<'_>, time: i64, held: &Held, narrowed: bool) -> Applied {
-        self.remove_all(&word.known);
-        let doubted = &held.doubted;
-        if doubted.are_too_many {
-            self.smfs.set_incomplete(word.part);
-        }
+        let ended_just_then = self.remove_all_but_end(word, time);
+        let doubted = side_by_side(&held.doubted.ipv4, &held.doubted.prefixes, 0);
         // Without an address it is there as well.
-        let sure = side_by_side(held.ipv4.as_slice(), &held.prefixes, 1);
-        let doubted = side_by_side(&doubted.ipv4, &doubted.prefixes, 0);
+        let is_there = ended_just_then || doubted.len() > 0;
+        let least = usize::from(!is_there);
+        let sure = side_by_side(held.ipv4.as_slice(), &held.prefixes, least);
         let sure = sure.map(|addresses| (State::Live, addresses));
         let doubted = doubted.map(|addresses| (State::Doubted, addresses));
         for (state, (ipv4, prefix)) in sure.chain(doubted) {
@@ -196,7 +195,30 @@ impl Table {
                 return Applied::Full;
             }
         }
+        if held.doubted.are_too_many {
+            self.smfs.set_incomplete(word.part);
+            return Applied::Muddled;
+        }
         Applied::Done
+    }
+
+    /// Removes what was known of the session but its end at this very time, which is known for as
+    /// long as any: says whether there is one.
+    fn remove_all_but_end(&mut self, word: &Word<'_>, time: i64) -> bool {
+        let mut ended = false;
+        for &slot in &word.known {
+            let is_end = self.store.get(slot).is_some_and(|session| {
+                session.state == State::Released
+                    && session.part() == word.part
+                    && session.time == time
+            });
+            if is_end {
+                ended = true;
+            } else {
+                self.store.remove(slot);
+            }
+        }
+        ended
     }
 
     /// All addresses that a session has, or may have.
@@ -315,7 +337,7 @@ fn side_by_side(
     ipv4: &[Ipv4],
     prefixes: &[Prefix],
     least: usize,
-) -> impl Iterator<Item = (Option<Ipv4>, Option<Prefix>)> {
+) -> impl ExactSizeIterator<Item = (Option<Ipv4>, Option<Prefix>)> {
     let slots = ipv4.len().max(prefixes.len()).max(least);
     (0..slots).map(|place| (ipv4.get(place).copied(), prefixes.get(place).copied()))
 }

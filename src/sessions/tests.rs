@@ -541,6 +541,89 @@ fn neither_of_two_addresses_at_one_time_is_a_neighbours() {
     assert_eq!([1, 2, 3].map(ask), [None, None, Some(subscriber(3))]);
 }
 
+/// What nobody knows of a session that is over must not outlast it where nobody else tells.
+#[test]
+fn an_address_in_doubt_is_whoevers_it_is_given_to_later() {
+    let all = |ip_domain| Addresses {
+        ipv4: Some(ipv4(1, ip_domain)),
+        ipv6: prefixes(&["2001:db8:1::/64"]).ipv6,
+    };
+    let established = |ip_domain| Change::Established(all(ip_domain));
+    for ip_domain in [None, Some("nat-a")] {
+        let removed = Change::Moved {
+            added: Addresses::default(),
+            removed: all(ip_domain),
+        };
+        for told in [
+            [Change::Released, established(ip_domain)],
+            [established(ip_domain), removed],
+        ] {
+            let (table, parts) = table(2);
+            let ask = || {
+                let by_ipv4 = table.by_ipv4(Ipv4Addr::new(10, 45, 0, 1), None);
+                (by_ipv4, who6(&table, "2001:db8:1::1"))
+            };
+            for change in told {
+                table.apply(parts[0], &event(0, 10, change));
+            }
+            for (part, time, ip_domain, expected) in [
+                // Of one time nobody knows the order, nor of two clocks, and another domain's
+                // address is another one.
+                (parts[0], 10, ip_domain, (None, None)),
+                (parts[1], 11, ip_domain, (None, None)),
+                (parts[0], 11, Some("nat-b"), (None, Some(subscriber(1)))),
+                (
+                    parts[0],
+                    12,
+                    ip_domain,
+                    (Some(subscriber(1)), Some(subscriber(1))),
+                ),
+            ] {
+                table.apply(part, &event(1, time, established(ip_domain)));
+                assert_eq!(ask(), expected, "{time} {ip_domain:?}");
+                if part == parts[1] {
+                    table.apply(part, &event(1, time, Change::Released));
+                }
+            }
+        }
+    }
+}
+
+/// The end is remembered, and what is in doubt beside it takes one place.
+#[tokio::test(start_paused = true)]
+async fn a_beginning_at_the_time_of_its_end_is_not_there_twice() {
+    let (table, parts) = table(1);
+    let established = |last| Change::Established(only_ipv4(last));
+    table.apply(parts[0], &event(0, 10, Change::Released));
+    table.apply(parts[0], &event(0, 10, established(1)));
+    assert_eq!(table.size().sessions, 2);
+    table.apply(parts[0], &event(0, 9, established(2)));
+    table.apply(
+        parts[0],
+        &event(
+            1,
+            1,
+            Change::Established(Addresses {
+                ipv4: Some(ipv4(2, Some("nat-b"))),
+                ipv6: Vec::new(),
+            }),
+        ),
+    );
+    let address = Ipv4Addr::new(10, 45, 0, 2);
+    assert_eq!(
+        table.by_ipv4(address, None),
+        Some(subscriber(1)),
+        "it ended"
+    );
+    tokio::time::advance(std::time::Duration::from_hours(1)).await;
+    table.apply(parts[0], &event(1, 11, Change::Released));
+    assert_eq!(
+        table.size().sessions,
+        2,
+        "the end of one, the doubt of the other"
+    );
+}
+
 /// An SMF that tells nothing in order makes the table incomplete, and no larger.
 #[test]
 fn addresses_in_doubt_are_bounded() {
@@ -552,11 +635,19 @@ fn addresses_in_doubt_are_bounded() {
     for time in 0..100 {
         let added = prefixes(&[&format!("2001:db8:{time}::/64")]);
         let removed = Addresses::default();
-        table.apply(parts[0], &event(0, time, Change::Moved { added, removed }));
+        let applied = table.apply(parts[0], &event(0, time, Change::Moved { added, removed }));
+        let expected = if time < 16 {
+            Applied::Outdated
+        } else {
+            Applied::Muddled
+        };
+        assert_eq!(applied, expected, "{time}");
     }
     assert!(table.size().sessions <= 17, "{:?}", table.size());
     assert!(!table.size().complete);
     assert_eq!(who(&table, 1), Some(subscriber(0)));
+    table.complete(table.begin(parts[0].smf));
+    assert!(table.size().complete, "it told everything anew");
 }
 
 /// Within a delegated prefix, another SMF may have delegated a longer one.
@@ -821,7 +912,6 @@ impl Model {
                 if at_once && after.released =>
             {
                 after.doubt_added(*ipv4, ipv6);
-                after.released = false;
                 after.narrowed = true;
             }
             ModelChange::Established(ipv4, ipv6) if late || at_once && after.narrowed => {
@@ -865,21 +955,28 @@ impl Model {
         self.sessions.insert((smf, who), after);
     }
 
-    fn counting(&self) -> impl Iterator<Item = (u8, &ModelSession)> {
+    fn counting(&self) -> impl Iterator<Item = (usize, u8, &ModelSession)> {
         let counting = self.sessions.iter().filter(|((smf, _), session)| {
             self.smfs[*smf].0 && self.smfs[*smf].2 == session.subscription
         });
-        counting.map(|((_, who), session)| (*who, session))
+        counting.map(|((smf, who), session)| (*smf, *who, session))
     }
 
     fn by_ipv4(&self, address: u8, domain: Option<usize>) -> Option<u8> {
         if domain.is_none() && !self.smfs.iter().all(|(counts, ..)| *counts) {
             return None;
         }
-        let is_it = |own: &(u8, usize)| own.0 == address && domain.is_none_or(|it| own.1 == it);
-        let sure = |session: &ModelSession| session.ipv4.iter().any(is_it);
-        let doubted = |session: &ModelSession| session.doubted_ipv4.iter().any(is_it);
-        self.only_one(sure, doubted)
+        let is_it = |own: &&(u8, usize)| own.0 == address && domain.is_none_or(|it| own.1 == it);
+        let spaces = |all: &[(u8, usize)]| -> Vec<usize> {
+            all.iter()
+                .filter(is_it)
+                .map(|(_, domain)| *domain)
+                .collect()
+        };
+        self.only_one(
+            |session| spaces(session.ipv4.as_slice()),
+            |session| spaces(&session.doubted_ipv4),
+        )
     }
 
     /// Sweeping decides when a prefix that does not count stops hiding a shorter one.
@@ -892,24 +989,36 @@ impl Model {
         };
         let any = self
             .counting()
-            .filter_map(|(_, session)| longest(&session.ipv6).max(longest(&session.doubted_ipv6)));
+            .filter_map(|(.., session)| longest(&session.ipv6).max(longest(&session.doubted_ipv6)));
         let any = any.max()?;
         self.only_one(
-            |session| longest(&session.ipv6) == Some(any),
-            |session| longest(&session.doubted_ipv6) == Some(any),
+            |session| Vec::from_iter((longest(&session.ipv6) == Some(any)).then_some(0)),
+            |session| Vec::from_iter((longest(&session.doubted_ipv6) == Some(any)).then_some(0)),
         )
     }
 
-    /// Who surely has it, where nobody else may.
+    /// Who surely has it, where nobody else may. In which spaces a session has it is told by `sure`
+    /// and `doubted`; who may have it stands back where it was given to another one later.
     fn only_one(
         &self,
-        sure: impl Fn(&ModelSession) -> bool,
-        doubted: impl Fn(&ModelSession) -> bool,
+        sure: impl Fn(&ModelSession) -> Vec<usize>,
+        doubted: impl Fn(&ModelSession) -> Vec<usize>,
     ) -> Option<u8> {
-        let all = || self.counting();
-        let may = all().filter(|(_, session)| sure(session) || doubted(session));
-        let only = one(may.map(|(who, _)| who))?;
-        all().any(|(_, session)| sure(session)).then_some(only)
+        let all = |spaces: &dyn Fn(&ModelSession) -> Vec<usize>| -> Vec<_> {
+            let claims = self.counting().flat_map(|(smf, who, session)| {
+                let spaces = spaces(session).into_iter();
+                spaces.map(move |space| (who, (smf, space), session.time))
+            });
+            claims.collect()
+        };
+        let sure = all(&sure);
+        let owner = one(sure.iter().map(|(who, ..)| *who))?;
+        let place = one(sure.iter().map(|(_, place, _)| *place));
+        let latest = sure.iter().map(|(.., time)| *time).max()?;
+        let stands_back = |(who, its, time): &(u8, (usize, usize), i64)| {
+            *who == owner || place == Some(*its) && *time < latest
+        };
+        all(&doubted).iter().all(stands_back).then_some(owner)
     }
 
     fn sweep(&mut self) {
@@ -921,9 +1030,9 @@ impl Model {
     }
 }
 
-fn one(mut who: impl Iterator<Item = u8>) -> Option<u8> {
-    let first = who.next()?;
-    who.all(|other| other == first).then_some(first)
+fn one<T: PartialEq>(mut all: impl Iterator<Item = T>) -> Option<T> {
+    let first = all.next()?;
+    all.all(|other| other == first).then_some(first)
 }
 
 fn addresses(own: Option<(u8, usize)>, ipv6: &[usize]) -> Addresses {

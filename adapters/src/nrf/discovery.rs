@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use tokio::sync::{Notify, watch};
 use tokio::task::JoinSet;
-use tokio::time::{Instant, sleep};
+use tokio::time::{Instant, sleep, sleep_until};
 use uuid::Uuid;
 
 use super::profile::{SearchResult, Unread};
@@ -25,7 +25,8 @@ const SHORTEST_PERIOD: Duration = Duration::from_secs(1);
 /// Refreshed when this share of the period is over.
 const REFRESH_AT: f64 = 0.8;
 
-/// About as often as a heart-beat: so late is noticed that an NRF was started anew.
+/// About as often as a heart-beat: so late is noticed that an NRF was started anew. No search for
+/// what may have changed comes sooner.
 const CHECK_PERIOD: Duration = Duration::from_secs(10);
 /// More instances than can go while one search is under way.
 const MOST_GONE: usize = 1024;
@@ -38,7 +39,7 @@ pub struct DiscoverySettings {
     /// The longest time until a search is repeated.
     pub longest_period: Duration,
     /// Between two looks whether the NRF still has our subscriptions, where no heart-beat of ours
-    /// shows that it has forgotten them.
+    /// shows that it has forgotten them, and between two searches for what may have changed.
     pub check_period: Duration,
 }
 
@@ -77,6 +78,8 @@ pub(super) struct Followed {
     gone: Mutex<BTreeSet<Uuid>>,
     /// Something has changed: search again.
     changed: Notify,
+    /// Something may have changed: search again, and not too often.
+    doubted: Notify,
 }
 
 impl Discovery {
@@ -100,6 +103,7 @@ impl Discovery {
             instances: sender,
             gone: Mutex::default(),
             changed: Notify::new(),
+            doubted: Notify::new(),
         });
         lock(&self.inner.followed).push(Arc::clone(&followed));
         let (search, settings) = (self.inner.search.clone(), self.inner.settings.clone());
@@ -139,6 +143,13 @@ impl Discovery {
     pub(super) fn refresh(&self) {
         for followed in self.followed() {
             followed.refresh();
+        }
+    }
+
+    /// Something about an instance may have changed.
+    pub(super) fn doubt(&self) {
+        for followed in self.followed() {
+            followed.doubted.notify_one();
         }
     }
 }
@@ -194,10 +205,15 @@ impl Followed {
                 }
             };
             let wait = wait.max(settings.shortest_period);
+            let searched = Instant::now();
             sleep(settings.shortest_period).await;
             tokio::select! {
-                () = sleep(wait.saturating_sub(settings.shortest_period)) => {}
+                () = sleep_until(searched + wait) => {}
                 () = self.changed.notified() => {}
+                () = async {
+                    self.doubted.notified().await;
+                    sleep_until(searched + settings.check_period).await;
+                } => {}
             }
         }
     }

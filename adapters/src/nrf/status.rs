@@ -105,6 +105,12 @@ impl Notifications {
     pub fn missed(&self) {
         self.discovery.refresh();
     }
+
+    /// A notification may have been lost: what is known is searched for again, soon, and not more
+    /// often than subscriptions are looked at however often this is said.
+    pub fn may_have_missed(&self) {
+        self.discovery.doubt();
+    }
 }
 
 impl NotificationJson {

@@ -366,6 +366,37 @@ async fn a_search_under_way_does_not_bring_back_who_has_gone() {
     assert!(instances.borrow_and_update().is_empty());
 }
 
+/// Whoever reaches the listener can make us say so, as often as they like.
+#[tokio::test]
+async fn what_may_have_been_missed_is_searched_for_now_and_then() {
+    let lasting = found(1000).replace(r#""validityPeriod":1"#, r#""validityPeriod":3600"#);
+    for (check_period, searches) in [(Duration::from_hours(1), 6), (Duration::from_millis(50), 7)] {
+        let reply = lasting.clone();
+        let core = Core::start(move |_, _| Reply::json(200, reply.clone())).await;
+        let settings = DiscoverySettings {
+            check_period,
+            ..often()
+        };
+        let discovery = Discovery::new(&nrf(&core), settings);
+        let _instances = discovery.watch(criteria());
+        let notifications = Notifications::new(&discovery);
+        eventually("searched", || core.asked().len() == 1).await;
+        for missed in 1..=5 {
+            notifications.may_have_missed();
+            notifications.missed();
+            eventually("searched again", || core.asked().len() > missed).await;
+        }
+        notifications.may_have_missed();
+        eventually("searched for what was missed", || {
+            core.asked().len() >= searches
+        })
+        .await;
+        if check_period > Duration::from_mins(1) {
+            assert_eq!(core.asked().len(), searches);
+        }
+    }
+}
+
 #[tokio::test]
 async fn a_notification_that_names_nobody_is_refused() {
     let core = Core::start(|_, _| Reply::json(200, found(1000))).await;

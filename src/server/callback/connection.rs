@@ -82,6 +82,7 @@ impl Connection {
                 service_fn(move |request| {
                     let (callbacks, place) = (callbacks.clone(), place.clone());
                     async move {
+                        let _open = place.open();
                         let outcome = callbacks.take(request).await;
                         callbacks.metrics.count(outcome);
                         if outcome == Outcome::Taken {

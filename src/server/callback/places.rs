@@ -12,8 +12,6 @@ use tokio_util::sync::CancellationToken;
 
 /// How long a connection may bring nothing though its place is needed.
 const IDLE: Duration = Duration::from_secs(5);
-/// The same where it has brought something before: what the core has open must outlast a flood.
-const IDLE_OF_CORE: Duration = Duration::from_mins(10);
 
 /// All places.
 pub(super) struct Places {
@@ -30,12 +28,19 @@ struct Taken {
 
 /// Who has a place.
 struct Occupant {
-    /// Whether it ever brought a notification that was taken. Who did goes after who did not.
+    /// Whether it ever brought a notification that was taken. Who did goes after who did not: what
+    /// the core has open is to outlast a flood, and a core that leaves one connection open for each
+    /// notification is not to keep itself out.
     is_of_core: bool,
+    /// Requests that are under way.
+    open: usize,
     /// When it came, or brought the last one.
     since: Instant,
     leave: CancellationToken,
 }
+
+/// A request on a connection, until it is dropped.
+pub(super) struct Stream<'a>(&'a Place);
 
 /// A place, until it is dropped.
 pub(super) struct Place {
@@ -46,8 +51,7 @@ pub(super) struct Place {
 
 impl Occupant {
     fn is_idle(&self) -> bool {
-        let longest = if self.is_of_core { IDLE_OF_CORE } else { IDLE };
-        self.since.elapsed() >= longest
+        self.open == 0 && self.since.elapsed() >= IDLE
     }
 }
 
@@ -74,6 +78,7 @@ impl Places {
         let (number, leave) = (taken.given, CancellationToken::new());
         let occupant = Occupant {
             is_of_core: false,
+            open: 0,
             since: Instant::now(),
             leave: leave.clone(),
         };
@@ -91,6 +96,15 @@ impl Places {
 }
 
 impl Place {
+    /// It brings a request.
+    pub(super) fn open(&self) -> Stream<'_> {
+        let mut taken = self.places.taken();
+        if let Some(occupant) = taken.by_number.get_mut(&self.number) {
+            occupant.open += 1;
+        }
+        Stream(self)
+    }
+
     /// It brought a notification that was taken.
     pub(super) fn used(&self) {
         let mut taken = self.places.taken();
@@ -103,6 +117,15 @@ impl Place {
     /// Cancelled when another one takes the place.
     pub(super) fn lost(&self) -> &CancellationToken {
         &self.leave
+    }
+}
+
+impl Drop for Stream<'_> {
+    fn drop(&mut self) {
+        let mut taken = self.0.places.taken();
+        if let Some(occupant) = taken.by_number.get_mut(&self.0.number) {
+            occupant.open = occupant.open.saturating_sub(1);
+        }
     }
 }
 
@@ -144,11 +167,29 @@ mod tests {
         pass(IDLE).await;
         let third = places.take().unwrap();
         assert!(!core.lost().is_cancelled(), "the second brought nothing");
-        pass(IDLE_OF_CORE).await;
-        first.used();
         third.used();
         let _fourth = places.take().unwrap();
         assert!(core.lost().is_cancelled(), "longer ago than all others");
         assert!(!first.lost().is_cancelled());
+    }
+
+    /// Some cores open a connection for each notification, and leave it open.
+    #[tokio::test(start_paused = true)]
+    async fn the_core_does_not_keep_itself_out() {
+        let places = Places::new(2);
+        let [old, young] = [(); 2].map(|()| places.take().unwrap());
+        old.used();
+        pass(IDLE / 2).await;
+        young.used();
+        assert!(places.take().is_none(), "each may have more to say");
+        let speaking = old.open();
+        pass(IDLE).await;
+        let next = places.take().unwrap();
+        assert!(young.lost().is_cancelled() && !old.lost().is_cancelled());
+        next.used();
+        assert!(places.take().is_none(), "what is being said is heard");
+        drop(speaking);
+        let _last = places.take().unwrap();
+        assert!(old.lost().is_cancelled());
     }
 }

@@ -13,8 +13,8 @@ use serde_json::json;
 use tokio::net::TcpStream;
 
 use super::support::{
-    EQUIPMENT, OTHER_IMEISV, SESSIONS, Wanted, callback, fed, losses, notification, outcomes,
-    path_of, post, report, until_live,
+    EQUIPMENT, OTHER_IMEISV, SESSIONS, Wanted, callback, fed, forget_subscriptions, losses,
+    notification, outcomes, path_of, post, report, subscriptions, until_live,
 };
 use crate::support::client::Ask;
 use crate::support::eventually;
@@ -179,7 +179,25 @@ async fn an_end_by_another_name_is_known_by_its_address() {
 #[tokio::test]
 async fn an_end_by_the_name_of_its_beginning_is_no_gap() {
     let rig = fed(SESSIONS, |_| {}).await;
-    let path = path_of(&rig, "sessions").await;
+    // It reports none of those that the simulated one tells by SUPI.
+    for number in [1, 2, 10] {
+        let session = format!("imsi-0010100000000{number:02}:1");
+        rig.control.release_session(&session).await;
+    }
+    let before = path_of(&rig, "sessions").await;
+    forget_subscriptions(rig.control).await;
+    let path = eventually("another subscription", async || {
+        let none = subscriptions(rig.control).await.is_empty();
+        let path = if none {
+            None
+        } else {
+            Some(path_of(&rig, "sessions").await)
+        };
+        path.filter(|path| *path != before)
+    })
+    .await;
+    until_live(&rig.bridge, SESSIONS).await;
+    let lost = losses(&rig.bridge, "sessions").await;
     let name = path.rsplit('/').next().unwrap();
     let told = |event: &str, gpsi: &str| {
         json!({"notifId": name, "eventNotifs": [{
@@ -201,7 +219,79 @@ async fn an_end_by_the_name_of_its_beginning_is_no_gap() {
         );
         assert_eq!(rig.ask(&body).await.status, status, "{event} {gpsi}");
     }
+    assert!(losses(&rig.bridge, "sessions").await < lost + 0.5);
+}
+
+/// An SMF may name the same subscriber by SUPI in one word and by GPSI alone in the other, also
+/// where there is a session of either name.
+#[tokio::test]
+async fn an_end_by_gpsi_is_that_of_the_session_with_the_address() {
+    let rig = fed(SESSIONS, |_| {}).await;
+    rig.control
+        .fault("GetPCFBindings", &json!({"status": 404}))
+        .await;
+    let path = path_of(&rig, "sessions").await;
+    let name = path.rsplit('/').next().unwrap();
+    let told = |event: &str, prefixes: &[&str]| {
+        json!({"notifId": name, "eventNotifs": [{
+            "event": event, "timeStamp": jiff::Timestamp::now(),
+            "gpsi": "msisdn-123456789", "pduSeId": 1, "ipv6Prefixes": prefixes,
+        }]})
+    };
+    let by_supi = json!({"ipv6Address": "2001:db8:85a3:8d3:1:2:3:4"});
+    let by_gpsi = json!({"ipv6Address": "2001:db8:99::1"});
+    for (event, prefix, statuses) in [
+        ("PDU_SES_EST", "2001:db8:99::/64", (200, 200)),
+        ("PDU_SES_REL", "2001:db8:85a3:8d3::/64", (404, 200)),
+        ("PDU_SES_REL", "2001:db8:99::/64", (404, 404)),
+    ] {
+        let told = notification(&path, &told(event, &[prefix]));
+        assert_eq!(post(&rig, &told).await, 204);
+        let answered = (
+            rig.ask(&by_supi).await.status,
+            rig.ask(&by_gpsi).await.status,
+        );
+        assert_eq!(answered, statuses, "{event} {prefix}");
+    }
     assert!(losses(&rig.bridge, "sessions").await < 0.5);
+    // Either may have ended here.
+    let told = notification(&path, &told("PDU_SES_REL", &[]));
+    assert_eq!(post(&rig, &told).await, 204);
+    eventually("the gap shows", async || {
+        (losses(&rig.bridge, "sessions").await > 0.5).then_some(())
+    })
+    .await;
+}
+
+/// One session's addresses can be in such doubt that the SMF is asked for all of them anew.
+#[tokio::test]
+async fn more_doubt_than_is_kept_is_a_gap() {
+    let rig = fed(SESSIONS, |_| {}).await;
+    let path = path_of(&rig, "sessions").await;
+    let name = path.rsplit('/').next().unwrap();
+    // Each is older than the beginning, which the report told.
+    let late: Vec<_> = (0..17)
+        .map(|number| {
+            json!({
+                "event": "UE_IP_CH", "timeStamp": format!("2020-01-01T00:00:{number:02}Z"),
+                "supi": "imsi-001010000000001", "pduSeId": 1,
+                "adIpv6Prefix": format!("2001:db8:{number}::/64"),
+            })
+        })
+        .collect();
+    for (told, is_gap) in [(&late[..16], false), (&late[16..], true)] {
+        let body = json!({"notifId": name, "eventNotifs": told});
+        assert_eq!(post(&rig, &notification(&path, &body)).await, 204);
+        if is_gap {
+            eventually("the gap shows", async || {
+                (losses(&rig.bridge, "sessions").await > 0.5).then_some(())
+            })
+            .await;
+        } else {
+            assert!(losses(&rig.bridge, "sessions").await < 0.5);
+        }
+    }
+    until_live(&rig.bridge, SESSIONS).await;
 }
 
 /// Who says nothing takes nobody's place for long.

@@ -18,7 +18,7 @@ use crate::support::{Rig, eventually};
 /// Places of the listener.
 const PLACES: usize = 2;
 
-/// Takes all of them, with connections that have brought something: these make way for nobody.
+/// Takes all of them, with connections that have just brought something: these make way for nobody.
 async fn occupy(rig: &Rig, feed: &str, nothing: impl Fn(&str) -> Value) -> Vec<Connection> {
     let path = path_of(rig, feed).await;
     let name = path.rsplit('/').next().unwrap();
