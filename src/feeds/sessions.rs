@@ -232,9 +232,9 @@ impl Sessions {
         }
     }
 
-    /// Whose session it is, and which of theirs. Where the SMF names nobody, or somebody by a public
-    /// name alone though sessions begin by SUPIs, it is the session that has the address which it
-    /// had. One of that public name may be there as well, and be another one.
+    /// Whose session it is, and which of theirs. Where the SMF names nobody, or somebody by one kind
+    /// of name though sessions begin by the other, it is the session that has the address which it
+    /// had. One of the name that is told may be there as well, and be another one.
     fn session_of(&self, told: &Told) -> Option<(UeId, u8)> {
         // An SMF that does not tell sessions apart has one of each subscription.
         let pdu_session_id = told.pdu_session_id.unwrap_or(0);
@@ -251,18 +251,15 @@ impl Sessions {
             SessionChange::Released(had) => had,
             SessionChange::AddressChanged { removed, .. } => removed,
         };
-        let is_named_as_begun = match &told.ue_id {
-            Some(UeId::Supi(_)) => true,
-            Some(UeId::Gpsi(_)) => {
-                self.begin_by_gpsi.load(Ordering::Relaxed)
-                    && !self.begin_by_supi.load(Ordering::Relaxed)
+        let begin_by_gpsi = self.begin_by_gpsi.load(Ordering::Relaxed);
+        match &told.ue_id {
+            Some(UeId::Supi(_)) if begin_by_gpsi => self.session_that_had(told, had).or(named),
+            Some(UeId::Supi(_)) => named,
+            Some(UeId::Gpsi(_)) if begin_by_gpsi && !self.begin_by_supi.load(Ordering::Relaxed) => {
+                named
             }
-            None => false,
-        };
-        if is_named_as_begun {
-            return named;
+            Some(UeId::Gpsi(_)) | None => self.session_that_had(told, had),
         }
-        self.session_that_had(told, had)
     }
 
     fn session_that_had(&self, told: &Told, had: &UeAddresses) -> Option<(UeId, u8)> {

@@ -6,7 +6,7 @@ use device::UeId;
 
 use super::Part;
 use super::event::Addresses;
-use super::slots::{Session, State};
+use super::slots::{DomainId, Session, State};
 use super::table::Table;
 
 /// What a session has at least of its own (TS 23.501 5.8.2.2.3). One that is shorter is delegated,
@@ -45,8 +45,11 @@ impl Table {
             claims
                 .filter(move |(_, session)| wanted.is_none_or(|wanted| session.ip_domain == wanted))
         };
-        self.only_one(claims, |one, other| one.ip_domain == other.ip_domain)
-            .owner()
+        // Where no domain is known there may be several.
+        let is_one_space = |one: &Session, other: &Session| {
+            one.ip_domain == other.ip_domain && one.ip_domain != DomainId::UNKNOWN
+        };
+        self.only_one(claims, is_one_space).owner()
     }
 
     pub(super) fn by_ipv6(&self, address: Ipv6Addr) -> Option<UeId> {

@@ -576,7 +576,8 @@ fn an_address_in_doubt_is_whoevers_it_is_given_to_later() {
                     parts[0],
                     12,
                     ip_domain,
-                    (Some(subscriber(1)), Some(subscriber(1))),
+                    // Without a domain, addresses may be of several spaces.
+                    (ip_domain.map(|_| subscriber(1)), Some(subscriber(1))),
                 ),
             ] {
                 table.apply(part, &event(1, time, established(ip_domain)));
@@ -992,13 +993,14 @@ impl Model {
             .filter_map(|(.., session)| longest(&session.ipv6).max(longest(&session.doubted_ipv6)));
         let any = any.max()?;
         self.only_one(
-            |session| Vec::from_iter((longest(&session.ipv6) == Some(any)).then_some(0)),
-            |session| Vec::from_iter((longest(&session.doubted_ipv6) == Some(any)).then_some(0)),
+            |session| Vec::from_iter((longest(&session.ipv6) == Some(any)).then_some(1)),
+            |session| Vec::from_iter((longest(&session.doubted_ipv6) == Some(any)).then_some(1)),
         )
     }
 
     /// Who surely has it, where nobody else may. In which spaces a session has it is told by `sure`
-    /// and `doubted`; who may have it stands back where it was given to another one later.
+    /// and `doubted`, the first of them no single one; who may have it stands back where it was
+    /// given to another one later.
     fn only_one(
         &self,
         sure: impl Fn(&ModelSession) -> Vec<usize>,
@@ -1016,7 +1018,7 @@ impl Model {
         let place = one(sure.iter().map(|(_, place, _)| *place));
         let latest = sure.iter().map(|(.., time)| *time).max()?;
         let stands_back = |(who, its, time): &(u8, (usize, usize), i64)| {
-            *who == owner || place == Some(*its) && *time < latest
+            *who == owner || place == Some(*its) && its.1 != 0 && *time < latest
         };
         all(&doubted).iter().all(stands_back).then_some(owner)
     }

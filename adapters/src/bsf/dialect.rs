@@ -75,11 +75,13 @@ impl Dialect {
         }
     }
 
-    /// Whether all of this was asked for.
+    /// Whether this is the session that was asked for, in the form of this dialect: some cores write
+    /// a /64 as its first address with a longer prefix. Another address within it may be another
+    /// one's, given to it by itself.
     pub(super) fn covers(self, address: Ipv6Addr, net: &Ipv6Net) -> bool {
         match self {
             Self::Address => *net == Ipv6Net::from(address),
-            Self::Prefix => net.prefix_len() >= 64 && prefix(net.addr()) == prefix(address),
+            Self::Prefix => net.prefix_len() >= 64 && net.addr() == prefix(address),
         }
     }
 }

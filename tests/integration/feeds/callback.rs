@@ -263,6 +263,53 @@ async fn an_end_by_gpsi_is_that_of_the_session_with_the_address() {
     .await;
 }
 
+/// And the other way about.
+#[tokio::test]
+async fn an_end_by_supi_is_that_of_the_session_with_the_address() {
+    let rig = fed(SESSIONS, |_| {}).await;
+    rig.control
+        .fault("GetPCFBindings", &json!({"status": 404}))
+        .await;
+    let path = path_of(&rig, "sessions").await;
+    let name = path.rsplit('/').next().unwrap();
+    let by_supi = json!({"ipv6Address": "2001:db8:85a3:8d3:1:2:3:4"});
+    let by_gpsi = json!({"ipv6Address": "2001:db8:99::1"});
+    for (event, kind, who, prefix, statuses) in [
+        (
+            "PDU_SES_EST",
+            "gpsi",
+            "msisdn-123456789",
+            "2001:db8:99::/64",
+            (200, 200),
+        ),
+        (
+            "PDU_SES_REL",
+            "supi",
+            "imsi-001010000000001",
+            "2001:db8:99::/64",
+            (200, 404),
+        ),
+        (
+            "PDU_SES_REL",
+            "supi",
+            "imsi-001010000000001",
+            "2001:db8:85a3:8d3::/64",
+            (404, 404),
+        ),
+    ] {
+        let told = json!({"notifId": name, "eventNotifs": [{
+            "event": event, "timeStamp": jiff::Timestamp::now(),
+            kind: who, "pduSeId": 1, "ipv6Prefixes": [prefix],
+        }]});
+        assert_eq!(post(&rig, &notification(&path, &told)).await, 204);
+        let answered = (
+            rig.ask(&by_supi).await.status,
+            rig.ask(&by_gpsi).await.status,
+        );
+        assert_eq!(answered, statuses, "{event} {prefix}");
+    }
+}
+
 /// One session's addresses can be in such doubt that the SMF is asked for all of them anew.
 #[tokio::test]
 async fn more_doubt_than_is_kept_is_a_gap() {

@@ -140,11 +140,19 @@ impl AddressRangeJson {
     }
 }
 
-/// The first and the last address of an IPv6 prefix; an address alone is one of its own.
+/// The first and the last address of an IPv6 prefix. An address alone is one of its own; one that
+/// ends like a /64 is the /64: rather too much than too little.
 fn prefix(text: &str) -> Option<(Ipv6Addr, Ipv6Addr)> {
-    let (address, length) = text.split_once('/').unwrap_or((text, "128"));
+    let (address, length) = match text.split_once('/') {
+        Some((address, length)) => (address, Some(length)),
+        None => (text, None),
+    };
     let bits = address.parse::<Ipv6Addr>().ok()?.to_bits();
-    let length: u32 = length.parse().ok().filter(|&length| length <= 128)?;
+    let length: u32 = match length {
+        Some(length) => length.parse().ok().filter(|&length| length <= 128)?,
+        None if bits.trailing_zeros() >= 64 => 64,
+        None => 128,
+    };
     let host = u128::MAX.checked_shr(length).unwrap_or(0);
     Some((
         Ipv6Addr::from_bits(bits & !host),
@@ -207,14 +215,17 @@ mod tests {
     }
 
     #[test]
-    fn an_address_alone_is_a_prefix_of_its_own() {
-        let addresses = ["2001:db8::", "2001:db8:0:ff::7"];
-        let [start, end] = addresses;
-        let range = json!([{"ipv6PrefixRanges": [{"start": start, "end": end}]}]);
-        let (serves, unread) = told(json!([]), range);
-        assert_eq!(unread, 0);
-        let [first, last] = addresses.map(|address| address.parse().unwrap());
-        assert_eq!(serves.ipv6, vec![(first, last)].into());
+    fn an_address_alone_is_a_prefix_of_its_own_or_a_64() {
+        for (end, last) in [
+            ("2001:db8:0:ff::7", "2001:db8:0:ff::7"),
+            ("2001:db8:0:ff::", "2001:db8:0:ff:ffff:ffff:ffff:ffff"),
+        ] {
+            let range = json!([{"ipv6PrefixRanges": [{"start": "2001:db8::", "end": end}]}]);
+            let (serves, unread) = told(json!([]), range);
+            assert_eq!(unread, 0);
+            let [first, last] = ["2001:db8::", last].map(|address| address.parse().unwrap());
+            assert_eq!(serves.ipv6, vec![(first, last)].into());
+        }
     }
 
     #[test]
