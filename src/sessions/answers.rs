@@ -102,7 +102,9 @@ impl Table {
         Claims: Iterator<Item = (u32, &'a Session)>,
     {
         let mut sure: Option<Sure<'a>> = None;
+        let mut is_any_doubted = false;
         for (slot, session) in claims() {
+            is_any_doubted |= session.state == State::Doubted;
             if session.state != State::Live || !self.smfs.vouch_for(session) {
                 continue;
             }
@@ -137,7 +139,7 @@ impl Table {
                     .store
                     .same_owner((sure.slot, sure.session), (slot, session))
         };
-        if claims().any(is_in_the_way) {
+        if is_any_doubted && claims().any(is_in_the_way) {
             return Claim::InDoubt;
         }
         let owner = self.store.owner(sure.slot, sure.session);
