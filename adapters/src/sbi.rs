@@ -58,4 +58,4 @@ pub(crate) use pool::{Producer, ProducerId, Served};
 pub(crate) use request::Path;
 pub(crate) use response::{Answer, NOT_DISCOVERED, from_json};
 pub(crate) use steps::Facts;
-pub(crate) use text::Text;
+pub(crate) use text::{Text, time};

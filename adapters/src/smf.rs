@@ -13,7 +13,7 @@ use tokio::time::Instant;
 
 use crate::identifiers::{gpsi, supi};
 use crate::sbi::{
-    Answer, Change, Client, Error, Operation, Path, Resource, ServiceName, Text, from_json,
+    Answer, Change, Client, Error, Operation, Path, Resource, ServiceName, Text, from_json, time,
 };
 use crate::subscription::{Renewal, Subscribing};
 
@@ -277,12 +277,6 @@ fn read_replaced(answer: &Answer) -> Result<Renewal, Error> {
         }
         _ => Renewal::read(answer),
     }
-}
-
-fn time(text: Option<Text<'_>>) -> Result<Option<Timestamp>, Error> {
-    text.map(|text| text.parse())
-        .transpose()
-        .map_err(|_| Error::BadAnswer)
 }
 
 #[derive(Deserialize)]

@@ -19,6 +19,7 @@ use crate::identifiers::gpsi;
 use crate::nrf::{Serving, SubscriberDirectory};
 use crate::sbi::{
     Answer, Client, Error, Fact, Facts, Operation, Path, ServiceName, Subject, Text, from_json,
+    time,
 };
 use crate::several::{Informs, Knowledge};
 
@@ -354,13 +355,6 @@ impl TryFrom<RegistrationJson<'_>> for Registration {
             max_age: None,
         })
     }
-}
-
-/// A `DateTime` of TS 29.571, which is the one of RFC 3339.
-fn time(text: Option<Text<'_>>) -> Result<Option<Timestamp>, Error> {
-    text.map(|text| text.parse())
-        .transpose()
-        .map_err(|_| Error::BadAnswer)
 }
 
 #[derive(Deserialize)]

@@ -18,7 +18,11 @@ impl<'a> Route<'a> {
     pub(super) fn of(path: &str, served: &'a [Served]) -> Result<Self, ApiError> {
         let unknown = || ApiError::with_message(ErrorCode::NotFound, "No such resource");
         let below = path.strip_prefix("/device-identifier/");
-        let (version, operation) = first_segment(below.ok_or_else(unknown)?);
+        let below = below.ok_or_else(unknown)?;
+        let (version, operation) = match below.split_once('/') {
+            Some((version, operation)) => (version, Some(operation)),
+            None => (below, None),
+        };
         let found = served.iter().find(|it| it.version.as_str() == version);
         let served = found.ok_or_else(|| no_such_version(served))?;
         let mut operations = served.operations.iter();
@@ -40,16 +44,6 @@ impl<'a> Route<'a> {
 /// The form of the correlator on the way to a route; an unknown path takes the widest.
 pub(super) fn correlator_form(route: Result<&Route<'_>, &ApiError>) -> CorrelatorForm {
     route.map_or(CorrelatorForm::Wide, |route| route.rules().correlator)
-}
-
-/// A path up to its first slash, and what follows that.
-fn first_segment(path: &str) -> (&str, Option<&str>) {
-    // The search of `str` is made for longer texts.
-    let slash = path.bytes().position(|byte| byte == b'/');
-    let parts = slash.and_then(|slash| path.split_at_checked(slash));
-    parts.map_or((path, None), |(segment, rest)| {
-        (segment, rest.strip_prefix('/'))
-    })
 }
 
 fn no_such_version(served: &[Served]) -> ApiError {

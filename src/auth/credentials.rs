@@ -38,10 +38,7 @@ impl<'a> Credentials<'a> {
         }
         // In blocks, where `to_str` looks at each byte; so does `check_form`, at a token's first time.
         let value = str::from_utf8(value.as_bytes()).map_err(|_| Reason::Malformed)?;
-        // The search of `str` is made for longer texts than a scheme.
-        let space = value.bytes().position(|byte| byte == b' ');
-        let parts = space.and_then(|space| value.split_at_checked(space));
-        let (scheme, token) = parts.ok_or(Reason::Malformed)?;
+        let (scheme, token) = value.split_once(' ').ok_or(Reason::Malformed)?;
         let scheme = if scheme.eq_ignore_ascii_case("bearer") {
             Scheme::Bearer
         } else if scheme.eq_ignore_ascii_case("dpop") {

@@ -90,6 +90,7 @@ mod tests {
             assert_eq!(keys.collect::<Vec<_>>().join(" "), said);
         }
     }
+
     #[test]
     fn a_set_of_a_function_that_nobody_searches_for_is_said() {
         let (nrf, scp) = ("nrf = [\"http://nrf.example\"]", "scp_discovers = true");

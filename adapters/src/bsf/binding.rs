@@ -129,14 +129,12 @@ impl Session {
 
     /// Whether it can be the session that this address is in, asked for in this dialect.
     ///
-    /// A framed route (TS 23.501 5.6.14) is a network behind the device. Where the /64 was asked
-    /// for, any part of it is the session's, for it is given to one session alone (5.8.2.2.3), and some
-    /// PCFs register it as the /128 of its first address.
+    /// A framed route (TS 23.501 5.6.14) is a network behind the device.
     pub(super) fn check_ipv6(&self, address: Ipv6Addr, dialect: Dialect) -> Result<(), Other> {
         let mut own = self.ipv6_prefix.iter().chain(&self.add_ipv6_prefixes);
         let mut routes = self.ipv6_routes.iter();
         let states_none = own.clone().chain(routes.clone()).next().is_none();
-        let is_own = |net: Ipv6Net| net.contains(&address) || dialect.covers(address, &net);
+        let is_own = |net: Ipv6Net| net.contains(&address) || dialect.writes(address, &net);
         let holds = states_none
             || own.any(|text| ipv6_net(text).is_some_and(is_own))
             || routes.any(|text| ipv6_net(text).is_some_and(|net| net.contains(&address)));

@@ -75,12 +75,11 @@ impl Dialect {
         }
     }
 
-    /// Whether this is the session that was asked for, in the form of this dialect: some cores write
-    /// a /64 as its first address with a longer prefix. Another address within it may be another
-    /// one's, given to it by itself.
-    pub(super) fn covers(self, address: Ipv6Addr, net: &Ipv6Net) -> bool {
+    /// Whether a core that takes this dialect writes the /64 of this address so: some register it as
+    /// its first address with a longer prefix. Another part of it may be another one's.
+    pub(super) fn writes(self, address: Ipv6Addr, net: &Ipv6Net) -> bool {
         match self {
-            Self::Address => *net == Ipv6Net::from(address),
+            Self::Address => false,
             Self::Prefix => net.prefix_len() >= 64 && net.addr() == prefix(address),
         }
     }

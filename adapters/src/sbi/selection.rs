@@ -1,5 +1,5 @@
-//! Which of the instances that can be asked is asked: by locality and priority, then by capacity and load
-//! (TS 29.510 6.1.6.2.2), the ones that do badly last.
+//! Which of the instances that can be asked is asked: by locality and priority, then by capacity and
+//! load (TS 29.510 6.1.6.2.2), the ones that do badly last.
 
 use std::cmp::Ordering;
 use std::sync::Arc;

@@ -3,7 +3,10 @@
 use std::borrow::Cow;
 use std::ops::Deref;
 
+use jiff::Timestamp;
 use serde::Deserialize;
+
+use super::Error;
 
 /// A text within JSON, which is copied only where it has escapes. Behind an `Option` or in a `Vec`
 /// serde copies a `Cow` in any case.
@@ -17,6 +20,13 @@ impl Deref for Text<'_> {
     fn deref(&self) -> &str {
         &self.0
     }
+}
+
+/// A `DateTime` of TS 29.571 that may be missing, which is the one of RFC 3339.
+pub(crate) fn time(text: Option<Text<'_>>) -> Result<Option<Timestamp>, Error> {
+    text.map(|text| text.parse())
+        .transpose()
+        .map_err(|_| Error::BadAnswer)
 }
 
 #[cfg(test)]

@@ -12,7 +12,7 @@ use uuid::Uuid;
 
 use crate::identifiers::gpsi;
 use crate::sbi::{
-    Answer, Change, Client, Error, Operation, Path, Resource, ServiceName, Text, from_json,
+    Answer, Change, Client, Error, Operation, Path, Resource, ServiceName, Text, from_json, time,
 };
 use crate::subscription::{Renewal, Subscribing};
 
@@ -210,11 +210,6 @@ impl UdmSubscription {
             None => change,
         }
     }
-}
-
-fn time(text: Option<Text<'_>>) -> Result<Option<Timestamp>, Error> {
-    let time = text.map(|text| text.parse()).transpose();
-    time.map_err(|_| Error::BadAnswer)
 }
 
 /// The answer to `Modify` is the subscription with the time that was granted, or a `PatchResult`,

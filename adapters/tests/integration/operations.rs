@@ -539,22 +539,31 @@ async fn a_binding_is_of_the_prefix_that_holds_the_address() {
         ),
     ] {
         for dialect in ["%2F128", "%2F64"] {
-            let mut body = stated.clone();
-            body["supi"] = SUPI.into();
-            let core = Core::start(move |asked, _| {
-                if asked.path.ends_with(dialect) {
-                    Reply::json(200, body.to_string())
-                } else {
-                    Reply::status(400)
-                }
-            })
-            .await;
-            let address = "2001:db8:1::7".parse().unwrap();
-            let found = bsf(&core).pcf_binding_ipv6(address, soon()).await;
+            let found = found_by("2001:db8:1::7", dialect, &stated).await;
             let found = found.map(|found| found.is_some());
             assert_eq!(found, expected, "{dialect} {stated}");
         }
     }
+}
+
+/// What is made of a binding that states this, at a BSF of this dialect.
+async fn found_by(
+    address: &str,
+    dialect: &'static str,
+    stated: &serde_json::Value,
+) -> Result<Option<PcfBinding>, Error> {
+    let mut body = stated.clone();
+    body["supi"] = SUPI.into();
+    let core = Core::start(move |asked, _| {
+        if asked.path.ends_with(dialect) {
+            Reply::json(200, body.to_string())
+        } else {
+            Reply::status(400)
+        }
+    })
+    .await;
+    let address = address.parse().unwrap();
+    bsf(&core).pcf_binding_ipv6(address, soon()).await
 }
 
 /// Some PCFs register a /64 as its first address; asked for the address, it is the address that
@@ -582,18 +591,7 @@ async fn a_binding_of_a_part_of_the_prefix_is_of_the_session_that_has_it() {
         ),
     ] {
         for (dialect, expected) in [("%2F64", expected), ("%2F128", &of_other)] {
-            let mut body = stated.clone();
-            body["supi"] = SUPI.into();
-            let core = Core::start(move |asked, _| {
-                if asked.path.ends_with(dialect) {
-                    Reply::json(200, body.to_string())
-                } else {
-                    Reply::status(404)
-                }
-            })
-            .await;
-            let address = "2001:db8:1:0:5::7".parse().unwrap();
-            let found = bsf(&core).pcf_binding_ipv6(address, soon()).await;
+            let found = found_by("2001:db8:1:0:5::7", dialect, &stated).await;
             assert_eq!(&found, expected, "{dialect} {stated}");
         }
     }
